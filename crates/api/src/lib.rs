@@ -1,0 +1,1 @@
+//! Wire types, codes, paths and the typed client.

@@ -1,0 +1,2 @@
+//! The binary `outlive`.
+fn main() {}

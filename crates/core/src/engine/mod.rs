@@ -1,0 +1,5 @@
+//! When a worker is dead, who gets which work, and what each connection is told.
+
+pub mod status;
+
+pub use status::Status;

@@ -1,0 +1,1 @@
+//! Why a run waits: the same predicates as the claim's, as codes and sentences.

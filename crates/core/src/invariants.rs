@@ -1,0 +1,1 @@
+//! The invariants I1 to I12 as functions.

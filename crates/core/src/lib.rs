@@ -1,0 +1,33 @@
+//! What a run means and when a worker is dead, as pure decisions.
+//!
+//! Nothing in this crate spawns, sleeps, reads a clock, talks to a store or a socket. Time is an argument everywhere, which
+//! is what lets the simulation play years of it.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`run`] | what happens to a run when somebody creates, claims, reports, loses or cancels it |
+//! | [`engine`] | when a worker is dead, who gets which work, what each connection is told |
+//! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
+//! | [`class`] | which worker can take which run |
+//! | [`invariants`] | what must hold whatever happens |
+
+pub mod budget;
+pub mod class;
+pub mod clock;
+pub mod engine;
+pub mod explain;
+pub mod ids;
+pub mod invariants;
+pub mod json;
+pub mod limits;
+pub mod options;
+pub mod policy;
+pub mod report;
+pub mod run;
+pub mod state;
+pub mod time;
+
+pub use ids::{ClassId, Epoch, Holder, HomeSeq, Incarnation, LeaseRef, QueueId, ReplicaId, RunId, WorkerId};
+pub use json::Json;
+pub use state::{Outcome, Reason, State};
+pub use time::{Millis, Mono, Observed, Wall};

@@ -1,0 +1,340 @@
+//! A queue's policy: every value that a queue may set, its default, and what is refused.
+//!
+//! One setting matters for liveness, [`QueuePolicy::lease_ttl`]; beats, trust, windows and ticks derive from it
+//! (see [`derive`]).
+
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+
+/// The policy of one queue. Durations are texts on the wire (`"10s"`); an unknown field is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueuePolicy {
+    /// Silence of this much observed time loses a lease. Between 500 ms and 24 h.
+    pub lease_ttl: Millis,
+    /// Time between *absent* and *written off*.
+    pub offline_grace: Millis,
+    /// Claimed and not started for this long (observed): revoked. Costs a loss.
+    pub start_timeout: Millis,
+    /// For workers that do not beat: this long (observed) since the last sign of life. Costs a loss.
+    pub claim_ttl: Millis,
+    /// One attempt's longest run, frozen time not counted.
+    pub run_timeout: Millis,
+    /// No progress, output or checkpoint for this long. Costs an attempt.
+    pub progress_timeout: Option<Millis>,
+    /// Queued and never claimed for this long (store time): expired.
+    pub queue_ttl: Option<Millis>,
+    /// Held for this long (store time): expired.
+    pub hold_ttl: Millis,
+    /// Between TERM and KILL.
+    pub cancel_grace: Millis,
+    /// Failures of the work before the run fails. At least 1.
+    pub max_attempts: u32,
+    /// Losses without a new checkpoint between them before the run is quarantined.
+    pub max_losses: u32,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// What a loss does.
+    pub on_loss: OnLoss,
+    /// What too many losses do.
+    pub on_crash_loop: OnCrashLoop,
+    /// What an agent does with work whose trust has run out.
+    pub on_isolation: OnIsolation,
+    /// Whether the end of a connection is evidence.
+    pub takeover: Takeover,
+    /// Runs of this queue that may be leased at once.
+    pub max_running: Option<u32>,
+    /// Claims of this queue per time.
+    pub rate: Option<Rate>,
+    /// What happens to a run that no known worker could take.
+    pub admission: Admission,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+impl Default for QueuePolicy {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Millis::secs(10),
+            offline_grace: Millis::ZERO,
+            start_timeout: Millis::secs(60),
+            claim_ttl: Millis::hours(2),
+            run_timeout: Millis::hours(24),
+            progress_timeout: None,
+            queue_ttl: None,
+            hold_ttl: Millis::hours(7 * 24),
+            cancel_grace: Millis::secs(10),
+            max_attempts: 3,
+            max_losses: 5,
+            backoff: Backoff::default(),
+            on_loss: OnLoss::Retry,
+            on_crash_loop: OnCrashLoop::Hold,
+            on_isolation: OnIsolation::Freeze,
+            takeover: Takeover::Fast,
+            max_running: None,
+            rate: None,
+            admission: Admission::Warn,
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// The wait before the n-th next attempt: `initial × factor^(n-1)`, at most `max`, moved by up to ± `jitter` of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backoff {
+    /// Before the second attempt.
+    pub initial: Millis,
+    /// Growth per attempt, at least 1.
+    pub factor: f64,
+    /// Never more than this.
+    pub max: Millis,
+    /// Share of the wait that is random, 0 to 1.
+    pub jitter: f64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: Millis::secs(1), factor: 2.0, max: Millis::secs(300), jitter: 0.2 }
+    }
+}
+
+/// At most `limit` claims in any `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Claims.
+    pub limit: u32,
+    /// In this much store time.
+    pub per: Millis,
+}
+
+/// How long a queue's history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Terminal runs, with all that belongs to them.
+    pub runs: Millis,
+    /// Output of terminal runs.
+    pub output: Millis,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { runs: Millis::hours(14 * 24), output: Millis::hours(3 * 24) }
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+    };
+}
+
+choice! {
+    /// What a loss does.
+    OnLoss {
+        /// Queue the run again.
+        #[default] Retry,
+        /// End it, `lost`.
+        Fail,
+        /// Hold it for a person.
+        Hold,
+    }
+}
+choice! {
+    /// What too many losses in a row do.
+    OnCrashLoop {
+        /// Hold the run, reason `crash_loop`.
+        #[default] Hold,
+        /// End it, `lost`.
+        Lost,
+    }
+}
+choice! {
+    /// What the agent does at the trust deadline.
+    OnIsolation {
+        /// Stop the processes in place; they go on when the lease is confirmed.
+        #[default] Freeze,
+        /// Nothing: the fence alone protects.
+        Continue,
+        /// SIGKILL.
+        Stop,
+    }
+}
+choice! {
+    /// Whether the end of a worker's connection is evidence of its end.
+    Takeover {
+        /// It is, after `reconnect_window`.
+        #[default] Fast,
+        /// It is not: only silence counts.
+        Strict,
+    }
+}
+choice! {
+    /// What happens to a run that no known worker could take.
+    Admission {
+        /// Accepted, with a warning.
+        #[default] Warn,
+        /// Refused, with the precise reason.
+        Gate,
+    }
+}
+
+/// A setting that is refused, with the inequality that fails.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {detail}")]
+pub struct BadPolicy {
+    /// The field, as on the wire.
+    pub field: &'static str,
+    /// What must hold and what was found.
+    pub detail: String,
+}
+
+/// The least `lease_ttl`: a beat each 100 ms.
+pub const MIN_LEASE_TTL: Millis = Millis(500);
+/// The greatest `lease_ttl`.
+pub const MAX_LEASE_TTL: Millis = Millis::hours(24);
+
+impl QueuePolicy {
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds.
+    pub fn validate(&self) -> Result<(), BadPolicy> {
+        let check = |holds: bool, field: &'static str, detail: String| {
+            if holds { Ok(()) } else { Err(BadPolicy { field, detail }) }
+        };
+        check(
+            (MIN_LEASE_TTL..=MAX_LEASE_TTL).contains(&self.lease_ttl),
+            "lease_ttl",
+            format!("{MIN_LEASE_TTL} <= lease_ttl <= {MAX_LEASE_TTL} must hold; it is {}", self.lease_ttl),
+        )?;
+        let window = derive::RECONNECT_WINDOW;
+        check(
+            self.takeover == Takeover::Strict || self.lease_ttl + self.offline_grace >= window,
+            "lease_ttl",
+            format!(
+                "lease_ttl + offline_grace >= reconnect_window ({window}) must hold; it is {}. Raise lease_ttl or set takeover to strict",
+                self.lease_ttl + self.offline_grace
+            ),
+        )?;
+        check(self.max_attempts >= 1, "max_attempts", "max_attempts >= 1 must hold; it is 0".into())?;
+        check(self.max_losses >= 1, "max_losses", "max_losses >= 1 must hold; it is 0".into())?;
+        check(self.start_timeout > Millis::ZERO, "start_timeout", "start_timeout > 0 must hold".into())?;
+        check(self.run_timeout > Millis::ZERO, "run_timeout", "run_timeout > 0 must hold".into())?;
+        check(
+            self.claim_ttl >= Millis::secs(1),
+            "claim_ttl",
+            format!("claim_ttl >= 1s must hold; it is {}", self.claim_ttl),
+        )?;
+        let b = &self.backoff;
+        check(
+            b.factor >= 1.0 && b.factor.is_finite(),
+            "backoff.factor",
+            format!("factor >= 1 must hold; it is {}", b.factor),
+        )?;
+        check(
+            (0.0..=1.0).contains(&b.jitter),
+            "backoff.jitter",
+            format!("0 <= jitter <= 1 must hold; it is {}", b.jitter),
+        )?;
+        check(b.initial <= b.max, "backoff.initial", format!("initial <= max must hold; {} > {}", b.initial, b.max))?;
+        check(
+            self.max_running != Some(0),
+            "max_running",
+            "max_running >= 1 must hold; to stop a queue, pause it".into(),
+        )?;
+        if let Some(rate) = self.rate {
+            check(rate.limit >= 1, "rate.limit", "limit >= 1 must hold; to stop a queue, pause it".into())?;
+            check(rate.per >= Millis(1), "rate.per", "per >= 1ms must hold".into())?;
+        }
+        Ok(())
+    }
+
+    /// What the engine and the agent need of it.
+    #[must_use]
+    pub const fn liveness(&self) -> Liveness {
+        Liveness {
+            lease_ttl: self.lease_ttl,
+            offline_grace: self.offline_grace,
+            start_timeout: self.start_timeout,
+            claim_ttl: self.claim_ttl,
+            takeover: self.takeover,
+        }
+    }
+}
+
+/// The part of a policy by which sessions are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Liveness {
+    /// See [`QueuePolicy::lease_ttl`].
+    pub lease_ttl: Millis,
+    /// See [`QueuePolicy::offline_grace`].
+    pub offline_grace: Millis,
+    /// See [`QueuePolicy::start_timeout`].
+    pub start_timeout: Millis,
+    /// See [`QueuePolicy::claim_ttl`].
+    pub claim_ttl: Millis,
+    /// See [`QueuePolicy::takeover`].
+    pub takeover: Takeover,
+}
+
+/// Values that follow from `lease_ttl`; shown by `config explain`.
+pub mod derive {
+    use crate::time::Millis;
+
+    /// How long a worker whose connection ended may take to open another, direct connections.
+    pub const RECONNECT_WINDOW: Millis = Millis::secs(1);
+    /// The least window behind a proxy, which may close connections for reasons of its own.
+    pub const PROXIED_WINDOW_MIN: Millis = Millis::secs(5);
+
+    /// A beat each fifth of the least TTL of a worker's queues: four may be late before trust runs out.
+    #[must_use]
+    pub const fn heartbeat(least_ttl: Millis) -> Millis {
+        Millis(least_ttl.0 / 5)
+    }
+
+    /// The reconnect window: 1 s, or 2.5 beats and at least 5 s behind a proxy.
+    #[must_use]
+    pub fn reconnect_window(heartbeat: Millis, proxied: bool) -> Millis {
+        if proxied { heartbeat.percent(250).max(PROXIED_WINDOW_MIN) } else { RECONNECT_WINDOW }
+    }
+
+    /// The share of a TTL or window for which an agent trusts its lease: it must stop before the judge may act.
+    #[must_use]
+    pub const fn trusted(of: Millis) -> Millis {
+        of.percent(80)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(QueuePolicy::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_impossible_combination_is_refused_with_its_inequality() {
+        let policy = QueuePolicy { lease_ttl: Millis(500), ..QueuePolicy::default() };
+        let refused = policy.validate().unwrap_err();
+        assert_eq!(refused.field, "lease_ttl");
+        assert!(refused.detail.contains("lease_ttl + offline_grace >= reconnect_window"), "{refused}");
+        let strict = QueuePolicy { takeover: Takeover::Strict, ..policy };
+        assert_eq!(strict.validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        assert!(serde_json::from_str::<QueuePolicy>(r#"{"lease_ttl":"5s","leese":1}"#).is_err());
+        let policy: QueuePolicy = serde_json::from_str(r#"{"lease_ttl":"5s"}"#).unwrap();
+        assert_eq!(policy.lease_ttl, Millis::secs(5));
+        assert_eq!(policy.max_attempts, 3);
+    }
+}

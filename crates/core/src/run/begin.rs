@@ -1,0 +1,133 @@
+//! The waiting states: how a run comes into the world, waits, and leaves a wait.
+
+use super::record::{Change, ClosedBy, EventKind, OutputHead, RecoveryStep, Run};
+use crate::class::rank;
+use crate::ids::{ClassId, Epoch, QueueId, RunId};
+use crate::json::Json;
+use crate::policy::QueuePolicy;
+use crate::state::{Outcome, Reason, State};
+use crate::time::{Millis, Observed, Wall};
+
+/// What a creation says about waiting.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The public identity.
+    pub id: RunId,
+    /// What it needs of a worker.
+    pub class: ClassId,
+    /// Its queue.
+    pub queue: QueueId,
+    /// −100 to 100.
+    pub priority: i16,
+    /// Not before this.
+    pub run_at: Option<Wall>,
+    /// Wait for a release.
+    pub hold: bool,
+    /// See [`Run::serial_key`].
+    pub serial_key: Option<String>,
+    /// See [`Run::key`].
+    pub key: Option<String>,
+    /// Overrides the queue's.
+    pub queue_ttl: Option<Millis>,
+}
+
+impl Run {
+    /// A new run, waiting.
+    #[must_use]
+    pub fn create(new: NewRun, policy: &QueuePolicy, now: Wall) -> Self {
+        let scheduled = new.run_at.filter(|&at| at > now);
+        let (state, due_at) = match scheduled {
+            _ if new.hold => (State::Held, Some(now + policy.hold_ttl)),
+            Some(at) => (State::Scheduled, Some(at)),
+            None => (State::Queued, new.queue_ttl.or(policy.queue_ttl).map(|ttl| now + ttl)),
+        };
+        Self {
+            seq: 0,
+            id: new.id,
+            class: new.class,
+            queue: new.queue,
+            state,
+            blocked: false,
+            rank: rank(scheduled.unwrap_or(now), new.priority),
+            priority: new.priority,
+            epoch: Epoch(0),
+            failures: 0,
+            losses: 0,
+            losses_in_row: 0,
+            outcome: None,
+            reason: None,
+            created_at: now,
+            queued_at: (state == State::Queued).then_some(now),
+            due_at,
+            claimed_at: None,
+            started_at: None,
+            finished_at: None,
+            lease_observed: Observed(0),
+            holder: None,
+            closed_by: ClosedBy::Open,
+            output: OutputHead { next: 1, ..OutputHead::default() },
+            serial_key: new.serial_key,
+            key: new.key,
+            recovery: None,
+        }
+    }
+
+    /// The clock of a waiting state ran out at or before `now`: due, or expired. `None` if it has not.
+    #[must_use]
+    pub fn due(&mut self, queue_ttl: Option<Millis>, now: Wall) -> Option<Change> {
+        if self.due_at.is_none_or(|due| due > now) {
+            return None;
+        }
+        let mut change = Change::none(self);
+        match self.state {
+            State::Scheduled => self.queue(&mut change, queue_ttl, now),
+            State::Held => self.expire(&mut change, Reason::HoldExpired, now),
+            State::Queued if self.epoch == Epoch(0) => self.expire(&mut change, Reason::QueueTtlExpired, now),
+            _ => return None,
+        }
+        Some(change)
+    }
+
+    /// Somebody releases a held or scheduled run: queued now. `None` if it does not wait for that.
+    #[must_use]
+    pub fn release(&mut self, data: Option<Json>, queue_ttl: Option<Millis>, now: Wall) -> Option<Change> {
+        if !matches!(self.state, State::Held | State::Scheduled) {
+            return None;
+        }
+        let mut change = Change::none(self);
+        change.detail.resume_data = data;
+        self.losses_in_row = 0;
+        if self.reason == Some(Reason::CrashLoop) {
+            self.reason = None;
+        }
+        self.rank = rank(now, self.priority);
+        self.queue(&mut change, queue_ttl, now);
+        change.event(self, EventKind::Released, now, None);
+        Some(change)
+    }
+
+    fn queue(&mut self, change: &mut Change, queue_ttl: Option<Millis>, now: Wall) {
+        self.state = State::Queued;
+        self.blocked = false;
+        self.queued_at = Some(now);
+        self.due_at = if self.epoch == Epoch(0) { queue_ttl.map(|ttl| now + ttl) } else { None };
+        change.event(self, EventKind::Queued, now, None);
+    }
+
+    fn expire(&mut self, change: &mut Change, reason: Reason, now: Wall) {
+        self.state = State::Expired;
+        self.outcome = Some(Outcome::Dispatch);
+        self.reason = Some(reason);
+        self.end_wait(now);
+        if self.recovery.take().is_some() {
+            change.recovery.push(RecoveryStep::Over);
+        }
+        change.event(self, EventKind::Finished, now, None);
+    }
+
+    pub(super) fn end_wait(&mut self, now: Wall) {
+        self.due_at = None;
+        self.blocked = false;
+        self.finished_at = Some(now);
+    }
+}

@@ -1,0 +1,1 @@
+//! One exercise suite that every store must pass.

@@ -1,0 +1,153 @@
+//! The store contract.
+//!
+//! A store keeps rows and runs transitions of `outlive-core` over them; it decides nothing. Every method below is one
+//! transaction, and what it answered survives `kill -9` and power loss. The contract is split by caller:
+//!
+//! | trait | caller |
+//! |---|---|
+//! | [`Catalog`] | start-up, classes and queues |
+//! | [`Runs`] | clients: create, read, cancel, retry, release, delete |
+//! | [`Leases`] | sessions: claim, report, lose |
+//! | [`Workers`] | registration, homes, drain, leave |
+//! | [`History`] | output, attempts, events, recoveries |
+//! | [`Sweeps`] | background duties, each a bounded, idempotent tick |
+//!
+//! **Time.** A store holds a clock for its wall time; observed time comes in with [`Sweeps::advance_observed`] and is read back
+//! from its row, so that limits in observed time survive restarts and moves.
+//!
+//! **The commit's tail.** Every mutation answers with a [`Commit`]: hints for whoever is waiting. Hints may be lost; whoever
+//! relies on one also polls.
+
+pub mod error;
+pub mod faults;
+pub mod types;
+
+pub use error::{CreateError, RegisterError, StoreError, WriteError};
+pub use types::*;
+
+use async_trait::async_trait;
+use outlive_core::class::MatchClass;
+use outlive_core::policy::QueuePolicy;
+use outlive_core::report::Item;
+use outlive_core::{ClassId, Holder, Json, Observed, QueueId, Reason, RunId, WorkerId};
+
+/// Start-up, classes and queues.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Everything that a server keeps in memory from its start: generation, secret, observed clock, queues, classes, ready classes.
+    async fn load(&self) -> Result<Snapshot, StoreError>;
+    /// The number of a match class; creates it, and its queue with default policy, at first use.
+    async fn intern_class(&self, class: MatchClass) -> Result<ClassRow, StoreError>;
+    /// Creates a queue or replaces its policy.
+    async fn put_queue(&self, namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError>;
+    /// Pauses (no claims) or resumes. `None`: no such queue. The commit names the classes that may be ready.
+    async fn pause_queue(&self, queue: QueueId, paused: bool) -> Result<Option<Commit>, StoreError>;
+    /// Counts by state, kept as rows and never counted on request.
+    async fn queue_counts(&self, queue: QueueId) -> Result<QueueCounts, StoreError>;
+    /// How it does.
+    async fn health(&self) -> Result<StoreHealth, StoreError>;
+    /// Whether it commits: read by the judge on every tick, never blocking.
+    fn pulse(&self) -> Pulse;
+}
+
+/// Clients.
+#[async_trait]
+pub trait Runs: Send + Sync {
+    /// Creates runs, all or nothing, and in the same transaction claims for sessions that have free slots.
+    async fn create(&self, request: CreateRequest) -> Result<Created, CreateError>;
+    /// One run with its detail and input.
+    async fn get(&self, namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
+    /// Newest first, a bounded page; a page may be short and still have a next one.
+    async fn list(&self, query: RunQuery) -> Result<Page<RunRow>, StoreError>;
+    /// Ends it if it waits, else asks its worker; also its children. Terminal: [`WriteError::Terminal`].
+    async fn cancel(
+        &self,
+        namespace: &str,
+        id: RunId,
+        reason: Reason,
+        note: Option<String>,
+    ) -> Result<Cancelled, WriteError>;
+    /// Queues a held or scheduled run now. Other states: [`WriteError::NotWaiting`].
+    async fn release(&self, namespace: &str, id: RunId, data: Option<Json>) -> Result<Commit, WriteError>;
+    /// Removes a terminal run and all that belongs to it. Not terminal: [`WriteError::NotTerminal`].
+    async fn delete(&self, namespace: &str, id: RunId) -> Result<(), WriteError>;
+}
+
+/// Sessions and polling workers.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Claims for one session, best rank first over the classes named, at most `max`. Guarded by (incarnation, home, home_seq):
+    /// zero rows is a lost race, answered by no leases and [`Claimed::lost_race`].
+    async fn claim(&self, order: ClaimOrder) -> Result<Claimed, StoreError>;
+    /// Applies items in order, each under the fence; one never blocks another. The answers are in the items' order.
+    async fn report(&self, sender: Holder, items: Vec<Item>) -> Result<Reported, StoreError>;
+    /// The verdict: closes the leases named (or all of the holder) if the guard still holds, with the retry, its events and its
+    /// recovery row in the same transaction.
+    async fn lose(&self, verdict: Verdict) -> Result<LoseOutcome, StoreError>;
+    /// Open leases of a holder, for a session that opens and for adoption at start.
+    async fn leases_of(&self, holder: Holder) -> Result<Vec<LeaseRow>, StoreError>;
+}
+
+/// The registry.
+#[async_trait]
+pub trait Workers: Send + Sync {
+    /// A process announces itself. Same instance: a resume. New instance: the next incarnation, or refused while the old one
+    /// holds the name and `takeover` is false and nothing proves it gone (the caller says which of these holds).
+    async fn register(&self, registration: Registration) -> Result<Registered, RegisterError>;
+    /// A connection (or polling presence) of an incarnation opens here: its home is now `replica`, `home_seq` rises, and its
+    /// leases are returned. `None`: that incarnation is no longer current.
+    async fn open_session(
+        &self,
+        holder: Holder,
+        replica: outlive_core::ReplicaId,
+    ) -> Result<Option<Opened>, StoreError>;
+    /// Marks: suspect, lost, left, drain; and the last announced status edge.
+    async fn mark_worker(&self, worker: WorkerId, mark: WorkerMark) -> Result<Option<WorkerRow>, StoreError>;
+    /// One worker.
+    async fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRow>, StoreError>;
+    /// All workers of a namespace (all namespaces: `None`), by name, a page.
+    async fn workers(
+        &self,
+        namespace: Option<&str>,
+        after: Option<WorkerId>,
+        limit: u32,
+    ) -> Result<Vec<WorkerRow>, StoreError>;
+    /// Leases given for a polling worker's request id, if the same request was answered before.
+    async fn claim_request(&self, holder: Holder, request: uuid::Uuid) -> Result<Option<Vec<LeaseRow>>, StoreError>;
+}
+
+/// What was.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// Entries of a run's log after an offset: frames, attempt and lost markers, gaps, merged in order of offset.
+    async fn output(&self, id: RunId, query: OutputQuery) -> Result<Option<OutputPage>, StoreError>;
+    /// All attempts, oldest first, with the names of their workers.
+    async fn attempts(&self, namespace: &str, id: RunId) -> Result<Option<Vec<AttemptRow>>, StoreError>;
+    /// All events, oldest first: derived and kept.
+    async fn events(&self, namespace: &str, id: RunId) -> Result<Option<Vec<outlive_core::run::Event>>, StoreError>;
+    /// Recoveries, newest first.
+    async fn recoveries(&self, query: RecoveryQuery) -> Result<Page<RecoveryRow>, StoreError>;
+}
+
+/// Background duties. Each is bounded, idempotent and safe to run from anywhere at any time.
+#[async_trait]
+pub trait Sweeps: Send + Sync {
+    /// Sets the observed clock forward; never back. Returns what it is now. Also the store's sign of life.
+    async fn advance_observed(&self, to: Observed) -> Result<Observed, StoreError>;
+    /// Scheduled runs that are due, held and queued runs that expired; at most `limit`.
+    async fn due(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Open leases in (worker, run) order after a cursor, for the audit and for start-up.
+    async fn leases_after(&self, cursor: Option<LeaseCursor>, limit: u32) -> Result<Page<LeaseRow>, StoreError>;
+    /// Classes that have a ready run: what the audit compares with the engine's hints.
+    async fn ready_classes(&self) -> Result<Vec<ClassId>, StoreError>;
+    /// Repairs derived columns of waiting runs from rows alone: blocked flags of serial and business keys, queue counts.
+    async fn audit_waiting(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Deletes what is past its retention, at most `limit` rows.
+    async fn retention(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Deletes workers that have been offline for `unheard` and to which nothing belongs.
+    async fn worker_gc(&self, unheard: outlive_core::Millis, limit: u32) -> Result<Swept, StoreError>;
+}
+
+/// The whole contract.
+pub trait Store: Catalog + Runs + Leases + Workers + History + Sweeps {}
+impl<T: Catalog + Runs + Leases + Workers + History + Sweeps> Store for T {}

@@ -1,0 +1,1 @@
+//! The agent: session, trust, outbox, guard, processes.

@@ -1,0 +1,1 @@
+//! Deterministic simulation over the real engine, store and worker logic.

@@ -100,7 +100,7 @@ impl Op {
 /// One frame of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Counts from 1 in each attempt.
+    /// Counts from 1 in each attempt. 0 in a frame that travels with an end: *the next one*, from workers that send no frames.
     pub seq: i64,
     /// `stdout`, `stderr` or a named stream.
     pub channel: String,

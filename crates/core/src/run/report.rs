@@ -129,11 +129,12 @@ impl Run {
         Ok(change)
     }
 
-    /// Frames that travel with an end; those that are in the log already are passed over.
+    /// Frames that travel with an end; those that are in the log already are passed over. Number 0 is *the next one*.
     fn push_frames<'f>(&mut self, change: &mut Change, frames: impl Iterator<Item = &'f Frame>) {
         for frame in frames {
-            if frame.seq == self.output.seq + 1 {
-                self.push_frame(change, frame.clone());
+            let next = self.output.seq + 1;
+            if frame.seq == next || frame.seq == 0 {
+                self.push_frame(change, Frame { seq: next, ..frame.clone() });
             }
         }
     }

@@ -1,0 +1,196 @@
+//! Bodies of recoveries, stuck and server.
+
+use crate::runs::Stuck;
+use outlive_core::{Epoch, Incarnation, Reason, RunId, Wall};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A measured recovery.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Recovery {
+    /// Its row.
+    pub id: String,
+    /// The run.
+    #[schema(value_type = uuid::Uuid)]
+    pub run_id: RunId,
+    /// Its queue.
+    pub queue: String,
+    /// What proved the loss.
+    pub evidence: String,
+    /// Why.
+    #[schema(value_type = String)]
+    pub reason: Reason,
+    /// `open`, `recovered`, `over`, `salvaged`.
+    pub outcome: String,
+    /// The lost attempt.
+    pub from: RecoverySide,
+    /// Its successor.
+    pub to: Option<RecoverySide>,
+    /// The next attempt had a checkpoint to start from.
+    pub had_checkpoint: bool,
+    /// The last sign of life (evidence 4: the end of the connection).
+    #[serde(with = "crate::time")]
+    #[schema(value_type = String)]
+    pub last_heard_at: Wall,
+    /// The verdict.
+    #[serde(with = "crate::time")]
+    #[schema(value_type = String)]
+    pub lost_at: Wall,
+    /// Queued again.
+    #[serde(with = "crate::time::option", default)]
+    #[schema(value_type = Option<String>)]
+    pub queued_at: Option<Wall>,
+    /// Claimed again.
+    #[serde(with = "crate::time::option", default)]
+    #[schema(value_type = Option<String>)]
+    pub claimed_at: Option<Wall>,
+    /// Started again.
+    #[serde(with = "crate::time::option", default)]
+    #[schema(value_type = Option<String>)]
+    pub started_at: Option<Wall>,
+    /// Past the point where it was lost; null without checkpoint or progress.
+    #[serde(with = "crate::time::option", default)]
+    #[schema(value_type = Option<String>)]
+    pub caught_up_at: Option<Wall>,
+    /// Last heard → lost.
+    pub detect_ms: u64,
+    /// Lost → queued.
+    pub requeue_ms: Option<u64>,
+    /// Queued → claimed.
+    pub claim_ms: Option<u64>,
+    /// Claimed → started.
+    pub resume_ms: Option<u64>,
+    /// Started → caught up.
+    pub redo_ms: Option<u64>,
+}
+
+/// One side of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecoverySide {
+    /// The epoch.
+    #[schema(value_type = i64)]
+    pub epoch: Epoch,
+    /// The worker.
+    pub worker_name: String,
+    /// Which of its starts.
+    #[schema(value_type = i64)]
+    pub incarnation: Incarnation,
+}
+
+/// A page of recoveries.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Recoveries {
+    /// Newest first.
+    pub recoveries: Vec<Recovery>,
+    /// For the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// Runs that do not move.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct StuckRuns {
+    /// Worst first.
+    pub runs: Vec<StuckRun>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StuckRun {
+    /// The run.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: RunId,
+    /// Its queue.
+    pub queue: String,
+    /// Its state.
+    #[schema(value_type = String)]
+    pub state: outlive_core::State,
+    /// Why.
+    pub stuck: Stuck,
+}
+
+/// The server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// Its version.
+    pub version: String,
+    /// Protocols that it speaks to workers.
+    pub protocols: Vec<u32>,
+    /// This process.
+    pub replica: i64,
+    /// Since its start.
+    pub uptime_ms: u64,
+    /// Its store.
+    pub store: ServerStore,
+    /// Its judge.
+    pub judge: Judge,
+    /// Sessions that are open here.
+    pub sessions: u64,
+    /// Leases that they hold.
+    pub leases: u64,
+    /// Background duties.
+    pub phases: Vec<Phase>,
+    /// Effective settings and where each came from.
+    pub settings: Vec<Setting>,
+}
+
+/// A store.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerStore {
+    /// `sqlite` or `postgres`.
+    pub backend: String,
+    /// Where, without secrets.
+    pub location: String,
+    /// Changes when it is restored.
+    pub generation: uuid::Uuid,
+    /// Size, where known.
+    pub bytes: Option<u64>,
+    /// Version of the schema.
+    pub schema_version: i64,
+}
+
+/// The judge of silence.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Judge {
+    /// Observed time so far.
+    pub observed_ms: u64,
+    /// By which it is behind the process's clock since its start: time in which nothing could be held against anybody.
+    pub lag_ms: u64,
+    /// It may give verdicts by absence now.
+    pub punctual: bool,
+    /// Why not.
+    pub held_back_by: Option<String>,
+}
+
+/// A background duty.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// How often it runs.
+    pub every_ms: u64,
+    /// Its last success.
+    #[serde(with = "crate::time::option", default)]
+    #[schema(value_type = Option<String>)]
+    pub last_success_at: Option<Wall>,
+    /// Runs of the duty.
+    pub ticks: u64,
+    /// Rows that wanted something.
+    pub found: u64,
+    /// Rows that got it.
+    pub acted: u64,
+    /// Ticks that failed.
+    pub failed: u64,
+    /// The last failure, if it came after the last success.
+    pub last_error: Option<String>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// `flag`, `environment`, `file`, `default`, or `derived` with the rule.
+    pub origin: String,
+}

@@ -1,5 +1,222 @@
 //! When a worker is dead, who gets which work, and what each connection is told.
+//!
+//! ```text
+//!              ┌──────────────────────────── Engine ───────────────────────────┐
+//!   sockets ──►│ observed   the judge's clock: runs only while it could hear   │──► Say   (sockets)
+//!   store   ──►│ evidence   silence, closed connections, limits → verdicts     │──► Verdict, Claim (store)
+//!   ticks   ──►│ reconcile  beats against leases: lost, resend, take back      │──► Announce
+//!              │ matching   credit against ready classes → claims              │
+//!              └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`Engine::handle`] is the only way in: an input and `now`, effects out. It reads no clock, spawns nothing, and iterates
+//! over ordered maps alone, so that the same inputs give the same effects, in a simulation or in a replay.
+//!
+//! What is kept here is memory: ownership of a run is in the store, and every [`effect::ClaimWanted`] and
+//! [`effect::VerdictWanted`] is checked again there, in its own transaction, against (incarnation, home, home_seq).
+//!
+//! All verdicts by absence leave through one gate (`evidence::gate`), which is where a breaker and a rate belong.
 
+pub mod effect;
+mod evidence;
+pub mod input;
+mod matching;
+pub mod observed;
+mod reconcile;
+mod session;
 pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod trust;
 
+pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
+pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Presence, SessionInfo, VerdictResult};
+pub use observed::{HeldBack, ObservedClock, Senses, TICK};
 pub use status::Status;
+
+use crate::policy::{Liveness, QueuePolicy, derive};
+use crate::time::{Millis, Mono, Observed};
+use crate::{Holder, LeaseRef, QueueId, Reason};
+use matching::Matching;
+use session::Session;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The engine of one replica.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    observed: ObservedClock,
+    sessions: BTreeMap<Holder, Session>,
+    queues: BTreeMap<QueueId, Liveness>,
+    queue_names: BTreeMap<(String, String), QueueId>,
+    matching: Matching,
+    timers: BTreeSet<(Observed, Holder)>,
+    /// Verdicts of which it is not known whether they were written: given again each tick.
+    uncertain: Vec<VerdictWanted>,
+    effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// An engine that goes on from the store's observed clock.
+    #[must_use]
+    pub fn new(observed: Observed, now: Mono) -> Self {
+        Self {
+            observed: ObservedClock::starting_at(observed, now),
+            sessions: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            queue_names: BTreeMap::new(),
+            matching: Matching::default(),
+            timers: BTreeSet::new(),
+            uncertain: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// One input; what follows from it, in order.
+    pub fn handle(&mut self, input: Input, now: Mono) -> Vec<Effect> {
+        match input {
+            Input::Tick(senses) => self.tick(&senses, now),
+            Input::Queue(id, liveness) => self.queue_changed(id, liveness),
+            Input::Class(id, queue, class) => {
+                self.queue_names.insert((class.namespace.clone(), class.queue.clone()), queue);
+                self.matching.add_class(id, class, &self.sessions);
+            }
+            Input::Ready(classes) => self.ready(&classes),
+            Input::Offer(counts) => self.offer(&counts),
+            Input::Adopt(info) => self.adopt(info, now),
+            Input::Open(info, conn, proxied) => self.open(info, conn, proxied, now),
+            Input::Heard(holder, conn) => self.heard(holder, conn, now),
+            Input::Beat(holder, conn, beat) => self.beat(holder, conn, &beat, now),
+            Input::PollHeld(holder, held) => self.poll_held(holder, &held, now),
+            Input::PollWants(holder, wants) => self.poll_wants(holder, wants, now),
+            Input::Closed(holder, conn, kind) => self.closed(holder, conn, kind, now),
+            Input::ClaimDone(token, result) => self.claim_done(token, &result, now),
+            Input::Reported(leases) => {
+                let observed = self.observed.now();
+                self.each(&leases, |s, lease| s.reported(lease.run_id, observed));
+            }
+            Input::Ended(leases) => self.ended(&leases),
+            Input::Cancel(holder, lease, reason) => self.cancel(holder, lease, reason),
+            Input::VerdictDone(wanted, result) => self.verdict_done(wanted, &result),
+            Input::Drain(holder, draining) => self.drain(holder, draining),
+            Input::Gone(holder, reason) => self.gone(holder, reason),
+            Input::Revoke(holder, reason) => self.revoke_all(holder, reason, now),
+            Input::Audit(info) => self.audit(info, now),
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Observed time, for the store's clock and for people.
+    #[must_use]
+    pub const fn observed(&self) -> &ObservedClock {
+        &self.observed
+    }
+
+    /// Sessions and leases in memory.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sessions.len(), self.sessions.values().map(|s| s.leases.len()).sum())
+    }
+
+    /// What a session holds, and when it was last heard.
+    #[must_use]
+    pub fn session(&self, holder: Holder, now: Mono) -> Option<SessionView> {
+        let session = self.sessions.get(&holder)?;
+        Some(SessionView {
+            status: session.status(self.observed.now()),
+            heard_ago: now.since(session.heard_at),
+            connected: session.conn.is_some(),
+            least_ttl: session.ttl(&session.least),
+            free: session.free(),
+            leases: session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect(),
+        })
+    }
+
+    /// Every holder in memory, in order.
+    pub fn holders(&self) -> impl Iterator<Item = Holder> {
+        self.sessions.keys().copied()
+    }
+
+    /// Whether the session whose name this is has an open connection.
+    #[must_use]
+    pub fn connection(&self, holder: Holder) -> Option<ConnId> {
+        self.sessions.get(&holder)?.conn.as_ref().map(|c| c.id)
+    }
+
+    /// The least liveness policy of a worker's queues: beats follow from it.
+    #[must_use]
+    pub fn least_liveness<'q>(&self, namespace: &str, queues: impl Iterator<Item = &'q String>) -> Liveness {
+        let known = queues.filter_map(|q| self.queue_names.get(&(namespace.to_owned(), q.clone())));
+        let policies = known.filter_map(|id| self.queues.get(id));
+        policies.min_by_key(|p| p.lease_ttl).copied().unwrap_or_else(|| QueuePolicy::default().liveness())
+    }
+
+    fn say(&mut self, holder: Holder, say: Say) {
+        match self.sessions.get(&holder).and_then(|s| s.conn.as_ref()) {
+            Some(conn) => self.effects.push(Effect::Say(holder, conn.id, say)),
+            None => self.effects.push(Effect::Order(holder, say)),
+        }
+    }
+
+    fn each(&mut self, leases: &[(Holder, LeaseRef)], mut act: impl FnMut(&mut Session, LeaseRef)) {
+        for (holder, lease) in leases {
+            if let Some(session) = self.sessions.get_mut(holder).filter(|s| s.holds(*lease)) {
+                act(session, *lease);
+            }
+        }
+    }
+
+    fn ended(&mut self, leases: &[(Holder, LeaseRef)]) {
+        self.each(leases, |session, lease| {
+            session.drop_lease(lease.run_id);
+        });
+    }
+
+    fn cancel(&mut self, holder: Holder, lease: LeaseRef, reason: Reason) {
+        let Some(held) = self.sessions.get_mut(&holder).and_then(|s| s.leases.get_mut(&lease.run_id)) else { return };
+        if held.epoch == lease.epoch {
+            held.cancelling = true;
+            self.say(holder, Say::Cancel(lease, reason));
+        }
+    }
+
+    fn queue_changed(&mut self, id: QueueId, liveness: Liveness) {
+        self.queues.insert(id, liveness);
+        let holders: Vec<_> = self.sessions.keys().copied().collect();
+        for holder in holders {
+            let Some(session) = self.sessions.get(&holder) else { continue };
+            let least = self.least_liveness(&session.profile.namespace, session.profile.queues.iter());
+            let Some(session) = self.sessions.get_mut(&holder) else { continue };
+            session.least = least;
+            let heartbeat = derive::heartbeat(least.lease_ttl);
+            if heartbeat != session.heartbeat {
+                session.heartbeat = heartbeat;
+                self.greet(holder);
+            }
+            self.reschedule(holder);
+        }
+    }
+
+    fn greet(&mut self, holder: Holder) {
+        let Some(session) = self.sessions.get(&holder).filter(|s| s.conn.is_some()) else { return };
+        let (home_seq, heartbeat, proxied) = (session.home_seq, session.heartbeat, session.proxied);
+        let window = session.window();
+        self.say(holder, Say::Hello { home_seq, heartbeat, window, proxied });
+    }
+}
+
+/// A session as people may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// By the one predicate.
+    pub status: Status,
+    /// Since the last sign of life, on the process's clock.
+    pub heard_ago: Millis,
+    /// Whether it has a connection.
+    pub connected: bool,
+    /// By which an idle session is judged.
+    pub least_ttl: Millis,
+    /// Free credit.
+    pub free: u32,
+    /// What it holds.
+    pub leases: Vec<LeaseRef>,
+}

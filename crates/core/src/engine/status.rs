@@ -45,3 +45,25 @@ impl Status {
         })
     }
 }
+
+impl super::session::Session {
+    /// The predicate. A connected worker is suspect when it has missed two and a half beats.
+    pub(super) fn status(&self, now: crate::Observed) -> Status {
+        use super::input::Presence;
+        let silent_for = now.since(self.heard);
+        let missed = match self.presence {
+            Presence::Session => self.conn.is_none() || silent_for > self.heartbeat.percent(250),
+            Presence::Poll(interval) => silent_for > interval.percent(250),
+            Presence::None => false,
+        };
+        if self.ending {
+            Status::Offline
+        } else if missed {
+            Status::Suspect
+        } else if self.draining {
+            Status::Draining
+        } else {
+            Status::Online
+        }
+    }
+}

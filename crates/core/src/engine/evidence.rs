@@ -1,0 +1,377 @@
+//! Absence: silence, closed connections, limits, and the verdicts that follow.
+//!
+//! A beat touches no timer. Each session has one entry in an ordered set, at the earliest moment at which it could be judged
+//! when the entry was made; when that moment comes it is computed again from what has been heard since, and usually moved.
+//! So a beat costs O(1) and a tick what is due.
+
+use super::Engine;
+use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
+use super::input::{CloseKind, ConnId, Presence, SessionInfo, VerdictResult};
+use super::observed::{Senses, TICK};
+use super::session::{Connection, Session};
+use super::status::Status;
+use crate::policy::derive;
+use crate::run::Evidence;
+use crate::time::{Millis, Mono};
+use crate::{Holder, LeaseRef, Reason};
+
+impl Engine {
+    pub(super) fn tick(&mut self, senses: &Senses, now: Mono) {
+        self.observed.tick(now, senses);
+        self.rates_due(now);
+        let uncertain = std::mem::take(&mut self.uncertain);
+        self.effects.extend(uncertain.into_iter().map(Effect::Verdict));
+        let observed = self.observed.now();
+        while let Some(&(due, holder)) = self.timers.first()
+            && due <= observed
+        {
+            self.timers.pop_first();
+            if let Some(session) = self.sessions.get_mut(&holder) {
+                session.timer = None;
+            }
+            self.look_at(holder, now);
+            self.reschedule(holder);
+        }
+    }
+
+    /// The one gate of all verdicts by absence.
+    fn gate(&self) -> bool {
+        self.observed.held_back().is_none()
+    }
+
+    /// A session's moment has come: what is due?
+    fn look_at(&mut self, holder: Holder, now: Mono) {
+        self.limits_due(holder, now);
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get(&holder) else { return };
+        let due: Vec<_> = session
+            .judged_by()
+            .filter_map(|(index, policy)| session.lost_at(policy).map(|(at, evidence)| (index, at, evidence)))
+            .filter(|(_, at, _)| *at <= observed)
+            .map(|(index, _, evidence)| (index, evidence))
+            .collect();
+        if due.is_empty() || !self.gate() {
+            return;
+        }
+        for (index, evidence) in due {
+            self.judge(holder, index, evidence, now);
+        }
+    }
+
+    /// Writes off the leases of one policy; the session as well if they are its last.
+    fn judge(&mut self, holder: Holder, policy: usize, evidence: Evidence, now: Mono) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let mut leases = Vec::new();
+        for (&run_id, held) in &mut session.leases {
+            if held.policy == policy && !held.judged {
+                held.judged = true;
+                leases.push(LeaseRef { run_id, epoch: held.epoch });
+            }
+        }
+        let end_session = session.leases.values().all(|l| l.judged) && !session.ending;
+        if leases.is_empty() && !end_session {
+            return;
+        }
+        session.ending |= end_session;
+        let (reason, silent_for) = match (evidence, session.closed) {
+            (Evidence::SessionClosed, Some((_, at))) => (Reason::WorkerDisconnected, now.since(at)),
+            _ => (Reason::WorkerHeartbeatLost, now.since(session.heard_at)),
+        };
+        let home_seq = session.home_seq;
+        self.effects.push(Effect::Verdict(VerdictWanted {
+            holder,
+            home_seq,
+            leases,
+            reason,
+            evidence,
+            silent_for,
+            end_session,
+            again: false,
+        }));
+    }
+
+    /// Starts that are overdue, workers that do not beat and gave no sign of life, revocations that have run out.
+    fn limits_due(&mut self, holder: Holder, now: Mono) {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let mut revoke = Vec::new();
+        let mut take: Vec<(LeaseRef, Reason, Evidence)> = Vec::new();
+        while let Some(&(due, run_id)) = session.starts.first()
+            && due <= observed
+        {
+            session.starts.pop_first();
+            let Some(held) = session.leases.get_mut(&run_id) else { continue };
+            held.start_due = None;
+            let lease = LeaseRef { run_id, epoch: held.epoch };
+            match session.presence {
+                Presence::Session => revoke.push((lease, Reason::StartTimeout)),
+                Presence::Poll(_) => take.push((lease, Reason::StartTimeout, Evidence::Limit)),
+                Presence::None => take.push((lease, Reason::ClaimTtlExceeded, Evidence::Limit)),
+            }
+        }
+        if session.revocations > 0 {
+            for (&run_id, held) in &session.leases {
+                if let Some((reason, evidence)) = held.revoked
+                    && !held.judged
+                    && session.revocation_over(held) <= observed
+                {
+                    take.push((LeaseRef { run_id, epoch: held.epoch }, reason, evidence));
+                }
+            }
+        }
+        for (lease, reason) in revoke {
+            self.revoke(holder, lease, reason, Evidence::Limit);
+        }
+        for (lease, reason, evidence) in take {
+            self.take(holder, lease, reason, evidence, now);
+        }
+    }
+
+    /// Takes a lease back without absence being the reason: the fence alone protects, or the process is known to be gone.
+    pub(super) fn take(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, evidence: Evidence, now: Mono) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let (home_seq, silent_for) = (session.home_seq, now.since(session.heard_at));
+        let Some(held) = session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch && !l.judged) else {
+            return;
+        };
+        held.judged = true;
+        self.effects.push(Effect::Verdict(VerdictWanted {
+            holder,
+            home_seq,
+            leases: vec![lease],
+            reason,
+            evidence,
+            silent_for,
+            end_session: false,
+            again: false,
+        }));
+    }
+
+    /// Takes a lease from a worker that may be alive: it is told, no longer confirmed, and given time to stop.
+    pub(super) fn revoke(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, evidence: Evidence) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let Some(held) = session.leases.get_mut(&lease.run_id).filter(|l| l.revoked.is_none()) else { return };
+        held.revoked = Some((reason, evidence));
+        session.revocations += 1;
+        self.say(holder, Say::Lost(lease, reason));
+        self.reschedule(holder);
+    }
+
+    pub(super) fn revoke_all(&mut self, holder: Holder, reason: Reason, now: Mono) {
+        let evidence = if reason == Reason::Evicted { Evidence::Person } else { Evidence::NewerIncarnation };
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        session.draining = true;
+        let may_be_alive = session.presence == Presence::Session;
+        let leases: Vec<_> = session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect();
+        for lease in leases {
+            if may_be_alive {
+                self.revoke(holder, lease, reason, evidence);
+            } else {
+                self.take(holder, lease, reason, evidence, now);
+            }
+        }
+    }
+
+    pub(super) fn verdict_done(&mut self, wanted: VerdictWanted, result: &VerdictResult) {
+        let (holder, observed) = (wanted.holder, self.observed.now());
+        let closed = match result {
+            VerdictResult::Committed(closed) => closed,
+            // The leases stay judged: no beat of this session is confirmed until the answer is known.
+            VerdictResult::Unknown => return self.uncertain.push(VerdictWanted { again: true, ..wanted }),
+            VerdictResult::Failed if wanted.again => return self.uncertain.push(wanted),
+            VerdictResult::LostRace if self.sessions.get(&holder).is_some_and(|s| s.leases.is_empty()) => {
+                return self.forget(holder);
+            }
+            VerdictResult::LostRace | VerdictResult::Failed => {
+                self.unjudge(&wanted);
+                return self.retry_at(holder, observed + TICK);
+            }
+        };
+        // A lease that was named and not closed was not open any more: either way it is not this session's.
+        for lease in closed.iter().chain(&wanted.leases) {
+            let session = self.sessions.get_mut(&holder).filter(|s| s.home_seq == wanted.home_seq);
+            if session.is_some_and(|s| s.holds(*lease) && s.drop_lease(lease.run_id)) {
+                self.say(holder, Say::Lost(*lease, wanted.reason));
+            }
+        }
+        let Some(session) = self.sessions.get(&holder).filter(|s| s.home_seq == wanted.home_seq) else { return };
+        if wanted.end_session && session.leases.is_empty() {
+            self.say(holder, Say::Close(CloseWhy::WrittenOff));
+            self.forget(holder);
+            self.effects.push(Effect::Announce(holder, Status::Offline));
+        } else {
+            self.reschedule(holder);
+        }
+    }
+
+    fn unjudge(&mut self, wanted: &VerdictWanted) {
+        let Some(session) = self.sessions.get_mut(&wanted.holder) else { return };
+        session.ending &= !wanted.end_session;
+        for lease in &wanted.leases {
+            if let Some(held) = session.leases.get_mut(&lease.run_id) {
+                held.judged = false;
+            }
+        }
+    }
+
+    pub(super) fn adopt(&mut self, info: SessionInfo, now: Mono) {
+        let holder = info.holder;
+        self.admit(info, None, false, now);
+        self.reschedule(holder);
+    }
+
+    /// By level, not by edge: a lease that no session is known to hold is watched from now on like any other, with a full
+    /// TTL. A connected worker that does not name it gives it up within two beats.
+    pub(super) fn audit(&mut self, info: SessionInfo, now: Mono) {
+        let (holder, observed) = (info.holder, self.observed.now());
+        let Some(session) = self.sessions.get_mut(&holder) else { return self.adopt(info, now) };
+        for lease in &info.leases {
+            if !session.leases.contains_key(&lease.lease.run_id) {
+                session.hold(lease, 0, observed);
+            }
+        }
+        self.reschedule(holder);
+    }
+
+    pub(super) fn open(&mut self, info: SessionInfo, conn: Option<ConnId>, proxied: bool, now: Mono) {
+        let holder = info.holder;
+        if let Some(old) = self.sessions.get(&holder)
+            && old.conn.is_some()
+            && old.conn.as_ref().map(|c| c.id) != conn
+        {
+            self.say(holder, Say::Close(CloseWhy::Superseded));
+        }
+        self.admit(info, conn, proxied, now);
+        self.effects.push(Effect::Announce(holder, Status::Online));
+        self.reschedule(holder);
+    }
+
+    fn admit(&mut self, info: SessionInfo, conn: Option<ConnId>, proxied: bool, now: Mono) {
+        self.forget(info.holder);
+        let observed = self.observed.now();
+        let least = self.least_liveness(&info.profile.namespace, info.profile.queues.iter());
+        let mut session = Session {
+            holder: info.holder,
+            profile: info.profile,
+            presence: info.presence,
+            home_seq: info.home_seq,
+            draining: info.draining,
+            conn: conn.map(|id| Connection { id, greeted: false, granted: 0, used: 0, push_seq: 0 }),
+            wants: 0,
+            proxied,
+            heartbeat: derive::heartbeat(least.lease_ttl),
+            heard: observed,
+            heard_at: now,
+            closed: None,
+            leases: std::collections::BTreeMap::new(),
+            policies: Vec::new(),
+            starts: std::collections::BTreeSet::new(),
+            timer: None,
+            revocations: 0,
+            ending: false,
+            least,
+        };
+        for lease in &info.leases {
+            session.hold(lease, 0, observed);
+        }
+        self.matching.add_session(&session);
+        self.sessions.insert(info.holder, session);
+    }
+
+    pub(super) fn forget(&mut self, holder: Holder) {
+        if let Some(old) = self.sessions.remove(&holder) {
+            if let Some(due) = old.timer {
+                self.timers.remove(&(due, holder));
+            }
+            self.matching.remove_session(&old);
+        }
+    }
+
+    pub(super) fn heard(&mut self, holder: Holder, conn: Option<ConnId>, now: Mono) {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let current = session.conn.as_ref().map(|c| c.id) == conn;
+        if current {
+            session.heard = observed;
+            session.heard_at = now;
+        }
+    }
+
+    pub(super) fn closed(&mut self, holder: Holder, conn: ConnId, kind: CloseKind, now: Mono) {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if session.conn.as_ref().is_none_or(|c| c.id != conn) {
+            return; // an old connection: nothing follows from its end
+        }
+        session.conn = None;
+        if kind == CloseKind::Ended {
+            session.closed = Some((observed, now));
+            self.effects.push(Effect::Announce(holder, Status::Suspect));
+        }
+        self.reschedule(holder);
+    }
+
+    pub(super) fn drain(&mut self, holder: Holder, draining: bool) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if session.draining == draining {
+            return;
+        }
+        session.draining = draining;
+        if draining {
+            self.say(holder, Say::Drain);
+        } else {
+            self.match_session(holder);
+        }
+        let status = if draining { Status::Draining } else { Status::Online };
+        self.effects.push(Effect::Announce(holder, status));
+    }
+
+    pub(super) fn gone(&mut self, holder: Holder, reason: Reason) {
+        let Some(session) = self.sessions.get(&holder) else { return };
+        let leases: Vec<_> = session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect();
+        for lease in leases {
+            self.say(holder, Say::Lost(lease, reason));
+        }
+        if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
+            self.say(holder, Say::Close(CloseWhy::Replaced));
+        }
+        self.forget(holder);
+        let status = if reason == Reason::WorkerLeft { Status::Left } else { Status::Offline };
+        self.effects.push(Effect::Announce(holder, status));
+    }
+
+    pub(super) fn poll_held(&mut self, holder: Holder, held: &[LeaseRef], now: Mono) {
+        self.heard(holder, None, now);
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let unknown: Vec<_> = held.iter().copied().filter(|l| !session.holds(*l)).collect();
+        for lease in held {
+            if let Some(l) = session.leases.get_mut(&lease.run_id) {
+                l.confirmed = observed;
+            }
+        }
+        for lease in unknown {
+            self.say(holder, Say::Lost(lease, Reason::LeaseReleased));
+        }
+    }
+
+    /// Makes sure that the session is looked at when something may be due.
+    pub(super) fn reschedule(&mut self, holder: Holder) {
+        let Some(session) = self.sessions.get(&holder) else { return };
+        if let Some(due) = session.next_due().filter(|_| !session.ending) {
+            self.retry_at(holder, due.max(self.observed.now() + Millis(1)));
+        }
+    }
+
+    fn retry_at(&mut self, holder: Holder, due: crate::Observed) {
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if let Some(old) = session.timer {
+            if old <= due {
+                return;
+            }
+            self.timers.remove(&(old, holder));
+        }
+        session.timer = Some(due);
+        self.timers.insert((due, holder));
+    }
+}

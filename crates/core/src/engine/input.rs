@@ -1,0 +1,160 @@
+//! What the engine is told.
+
+use super::effect::{ClaimToken, VerdictWanted};
+use super::observed::Senses;
+use crate::class::{MatchClass, WorkerProfile};
+use crate::policy::Liveness;
+use crate::time::{Millis, Observed};
+use crate::{ClassId, Holder, HomeSeq, LeaseRef, QueueId, Reason};
+use std::sync::Arc;
+
+/// A connection, numbered by the shell; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// How a worker shows that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A connection with beats.
+    Session,
+    /// Requests, at least one in each interval.
+    Poll(Millis),
+    /// Not at all: only `claim_ttl` limits it.
+    None,
+}
+
+/// A lease as the engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Its name.
+    pub lease: LeaseRef,
+    /// By what it is judged: the very values that its worker was given.
+    pub liveness: Liveness,
+    /// Whether its attempt has started.
+    pub started: bool,
+    /// Whether somebody asked for its end.
+    pub cancelling: bool,
+    /// The store's observed clock at the claim, or at the last sign of life of a worker that does not beat.
+    pub since: Observed,
+}
+
+/// A session as the store has it, with what it holds.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Who.
+    pub holder: Holder,
+    /// What it offers.
+    pub profile: WorkerProfile,
+    /// How it shows that it lives.
+    pub presence: Presence,
+    /// Its home.
+    pub home_seq: HomeSeq,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// What it holds.
+    pub leases: Vec<LeaseInfo>,
+}
+
+/// A beat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeatInfo {
+    /// To be acknowledged.
+    pub beat_seq: u64,
+    /// Total granted on this connection.
+    pub credit: u64,
+    /// The last push that was read.
+    pub seen_push_seq: u64,
+    /// Sent by the beat's timer: only such beats say what is held.
+    pub timer: bool,
+    /// What is held.
+    pub held: Vec<LeaseRef>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseKind {
+    /// EOF or RST from the other side: evidence 4.
+    Ended,
+    /// A time-out of the transport: silence, no evidence of its own.
+    TimedOut,
+    /// By the server's doing.
+    Ours,
+}
+
+/// What a claim came to.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimResult {
+    /// Taken.
+    pub leases: Vec<LeaseInfo>,
+    /// Classes that had nothing to take.
+    pub exhausted: Vec<ClassId>,
+    /// The session had another home or incarnation.
+    pub lost_race: bool,
+    /// Rate limits: classes to try again after this long.
+    pub retry_after: Option<Millis>,
+    /// The store did not answer; nothing is known to be taken.
+    pub failed: bool,
+}
+
+/// What a verdict came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerdictResult {
+    /// These leases are closed.
+    Committed(Vec<LeaseRef>),
+    /// The session had another home or incarnation: nothing was written.
+    LostRace,
+    /// Nothing was written.
+    Failed,
+    /// Not known; the verdict is given again until it is.
+    Unknown,
+}
+
+/// Everything that happens to the engine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Each 50 ms.
+    Tick(Senses),
+    /// A queue's liveness policy, new or changed.
+    Queue(QueueId, Liveness),
+    /// A match class, new.
+    Class(ClassId, QueueId, Arc<MatchClass>),
+    /// Classes that may have a ready run.
+    Ready(Vec<ClassId>),
+    /// Runs are about to be created: which sessions should claim in the same transaction?
+    Offer(Vec<(ClassId, u32)>),
+    /// A session of before the start: it may come back. Its leases are armed with a full TTL.
+    Adopt(SessionInfo),
+    /// A connection opened, and the store made this its home. Workers that poll have none.
+    Open(SessionInfo, Option<ConnId>, Proxied),
+    /// Bytes came in.
+    Heard(Holder, Option<ConnId>),
+    /// A beat came in.
+    Beat(Holder, ConnId, BeatInfo),
+    /// A polling worker said what it holds.
+    PollHeld(Holder, Vec<LeaseRef>),
+    /// A polling worker waits for at most this many leases; 0: it went away.
+    PollWants(Holder, u32),
+    /// A connection ended.
+    Closed(Holder, ConnId, CloseKind),
+    /// A claim was answered.
+    ClaimDone(ClaimToken, ClaimResult),
+    /// Reports came in for these leases: their start is no longer due; for workers that do not beat, a sign of life.
+    Reported(Vec<(Holder, LeaseRef)>),
+    /// Leases closed in the store by a report, a cancel or a person.
+    Ended(Vec<(Holder, LeaseRef)>),
+    /// Somebody asked for the end of a leased run.
+    Cancel(Holder, LeaseRef, Reason),
+    /// A verdict was answered.
+    VerdictDone(VerdictWanted, VerdictResult),
+    /// Take nothing new, or take again.
+    Drain(Holder, bool),
+    /// It said goodbye, or a newer incarnation has its name: the store holds nothing of it any more.
+    Gone(Holder, Reason),
+    /// All that it holds is to be taken although it may be alive: a person says so, or its name was taken over from elsewhere.
+    Revoke(Holder, Reason),
+    /// The audit met these open leases; whatever the engine does not know of them, it takes under its watch.
+    Audit(SessionInfo),
+}
+
+/// Whether a proxy stands between agent and server, which may close connections for reasons of its own.
+pub type Proxied = bool;

@@ -1,0 +1,100 @@
+//! Beats: what a worker says that it holds, against what the store says.
+//!
+//! The worker speaks first on every connection, with all that it holds. It is answered `hello`, a `lost` for each lease that
+//! is not its own, one `leases` message with what it holds and did not name, and only then the acknowledgement, which
+//! confirms every lease named for which no `lost` came before it.
+
+use super::Engine;
+use super::effect::Say;
+use super::input::{BeatInfo, ConnId};
+use crate::run::Evidence;
+use crate::time::Mono;
+use crate::{Holder, LeaseRef, Reason};
+
+/// Timer beats that must have seen a push without naming its lease before the lease is taken back.
+const ABSENT_BEATS: u8 = 2;
+
+impl Engine {
+    pub(super) fn beat(&mut self, holder: Holder, conn: ConnId, beat: &BeatInfo, now: Mono) {
+        self.heard(holder, Some(conn), now);
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let Some(connection) = session.conn.as_mut().filter(|c| c.id == conn) else { return };
+        let first = !connection.greeted;
+        if first {
+            connection.greeted = true;
+            self.greet(holder);
+        }
+        let judged = if first || beat.timer { self.compare(holder, beat, first, now) } else { self.is_judged(holder) };
+        // While a verdict over one of its leases is being written, or its outcome is unknown, nothing is confirmed.
+        if !judged {
+            self.say(holder, Say::BeatAck(beat.beat_seq));
+        }
+        if let Some(connection) = self.sessions.get_mut(&holder).and_then(|s| s.conn.as_mut()) {
+            connection.granted = connection.granted.max(beat.credit);
+        }
+        self.match_session(holder);
+    }
+
+    fn is_judged(&self, holder: Holder) -> bool {
+        self.sessions.get(&holder).is_none_or(|s| s.ending || s.leases.values().any(|l| l.judged))
+    }
+
+    /// Compares; whether a verdict over this session is under way.
+    fn compare(&mut self, holder: Holder, beat: &BeatInfo, first: bool, now: Mono) -> bool {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return true };
+        let mut not_its_own = Vec::new();
+        let mut named = std::collections::BTreeSet::new();
+        for lease in &beat.held {
+            match session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
+                None => not_its_own.push((*lease, Reason::LeaseReleased)),
+                Some(held) => {
+                    named.insert(lease.run_id);
+                    held.absent_beats = 0;
+                    match held.revoked {
+                        Some((reason, _)) => not_its_own.push((*lease, reason)),
+                        None => held.confirmed = observed,
+                    }
+                }
+            }
+        }
+        let (mut missing, mut take_back, mut gone, mut cancelling) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut judged = session.ending;
+        for (&run_id, held) in &mut session.leases {
+            let lease = LeaseRef { run_id, epoch: held.epoch };
+            judged |= held.judged;
+            if first && held.cancelling {
+                cancelling.push(lease);
+            }
+            if named.contains(&run_id) {
+                continue;
+            }
+            if let Some((reason, evidence)) = held.revoked {
+                gone.push((lease, reason, evidence));
+            } else if first {
+                missing.push(lease);
+            } else if held.push_seq <= beat.seen_push_seq {
+                held.absent_beats += 1;
+                if held.absent_beats >= ABSENT_BEATS {
+                    take_back.push(lease);
+                }
+            }
+        }
+        for (lease, reason) in not_its_own {
+            self.say(holder, Say::Lost(lease, reason));
+        }
+        if first {
+            self.say(holder, Say::Held(missing));
+        }
+        for lease in cancelling {
+            self.say(holder, Say::Cancel(lease, Reason::Cancelled));
+        }
+        for (lease, reason, evidence) in gone {
+            self.take(holder, lease, reason, evidence, now);
+        }
+        for lease in take_back {
+            self.take(holder, lease, Reason::LeaseReleased, Evidence::Goodbye, now);
+        }
+        judged
+    }
+}

@@ -1,0 +1,222 @@
+//! What the engine remembers of a session.
+
+use super::input::{ConnId, LeaseInfo, Presence};
+use crate::class::WorkerProfile;
+use crate::policy::{Liveness, Takeover, derive};
+use crate::run::Evidence;
+use crate::time::{Millis, Mono, Observed};
+use crate::{Epoch, Holder, HomeSeq, LeaseRef, Reason, RunId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A lease in the hands of a session.
+#[derive(Clone, Debug)]
+pub(super) struct HeldLease {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// By what it is judged (an index into [`Session::policies`]).
+    pub policy: usize,
+    /// The push that carried it; 0: known to the worker since the connection opened.
+    pub push_seq: u64,
+    /// Timer beats in a row that saw the push and did not name it.
+    pub absent_beats: u8,
+    /// Somebody asked for its end.
+    pub cancelling: bool,
+    /// Until when its start is due; none once it has started.
+    pub start_due: Option<Observed>,
+    /// The last beat that named it and was acknowledged.
+    pub confirmed: Observed,
+    /// It is being taken from a worker that may be alive.
+    pub revoked: Option<(Reason, Evidence)>,
+    /// A verdict over it is being written.
+    pub judged: bool,
+}
+
+/// An open connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    /// Its number.
+    pub id: ConnId,
+    /// The first beat has been read: it may be given work.
+    pub greeted: bool,
+    /// Total granted by the worker.
+    pub granted: u64,
+    /// Total pushed, or reserved for claims under way.
+    pub used: u64,
+    /// The last push.
+    pub push_seq: u64,
+}
+
+/// A worker incarnation at its home.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// Who.
+    pub holder: Holder,
+    /// What it offers.
+    pub profile: WorkerProfile,
+    /// How it shows that it lives.
+    pub presence: Presence,
+    /// Its home.
+    pub home_seq: HomeSeq,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// Its connection, if it has one.
+    pub conn: Option<Connection>,
+    /// Free slots of a polling worker that waits now.
+    pub wants: u32,
+    /// A proxy stands between.
+    pub proxied: bool,
+    /// The beat interval that it was told.
+    pub heartbeat: Millis,
+    /// The last sign of life.
+    pub heard: Observed,
+    /// The same on the process's clock, for measurements.
+    pub heard_at: Mono,
+    /// When its connection ended by EOF or RST.
+    pub closed: Option<(Observed, Mono)>,
+    /// What it holds.
+    pub leases: BTreeMap<RunId, HeldLease>,
+    /// The distinct policies of what it holds, with how many leases each; an index is never reused for another policy.
+    pub policies: Vec<(Liveness, u32)>,
+    /// Starts that are due.
+    pub starts: BTreeSet<(Observed, RunId)>,
+    /// Its entry in the engine's timers.
+    pub timer: Option<Observed>,
+    /// How many of its leases are being taken from it.
+    pub revocations: u32,
+    /// The verdict that ends the session is being written.
+    pub ending: bool,
+    /// The least TTL of its queues: by it an idle session is judged.
+    pub least: Liveness,
+}
+
+impl Session {
+    /// Takes a lease in.
+    pub(super) fn hold(&mut self, info: &LeaseInfo, push_seq: u64, now: Observed) {
+        self.drop_lease(info.lease.run_id);
+        let policy = match self.policies.iter().position(|(p, _)| *p == info.liveness) {
+            Some(index) => index,
+            None => {
+                self.policies.push((info.liveness, 0));
+                self.policies.len() - 1
+            }
+        };
+        self.policies[policy].1 += 1;
+        // Without beats, the claim (or last report) plus `claim_ttl` is the countdown; it uses the same set.
+        let due = match self.presence {
+            Presence::None => Some(info.since + info.liveness.claim_ttl),
+            _ if info.started => None,
+            _ => Some(info.since + info.liveness.start_timeout),
+        };
+        if let Some(due) = due {
+            self.starts.insert((due, info.lease.run_id));
+        }
+        let held = HeldLease {
+            epoch: info.lease.epoch,
+            policy,
+            push_seq,
+            absent_beats: 0,
+            cancelling: info.cancelling,
+            start_due: due,
+            confirmed: now,
+            revoked: None,
+            judged: false,
+        };
+        self.leases.insert(info.lease.run_id, held);
+    }
+
+    /// Forgets a lease; whether it was there.
+    pub(super) fn drop_lease(&mut self, run: RunId) -> bool {
+        let Some(held) = self.leases.remove(&run) else { return false };
+        self.policies[held.policy].1 -= 1;
+        self.revocations -= u32::from(held.revoked.is_some());
+        if let Some(due) = held.start_due {
+            self.starts.remove(&(due, run));
+        }
+        true
+    }
+
+    /// A report came in for it: its start is no longer due; for a worker that does not beat, it is a sign of life.
+    pub(super) fn reported(&mut self, run: RunId, now: Observed) {
+        let Some(held) = self.leases.get_mut(&run) else { return };
+        if let Some(due) = held.start_due.take() {
+            self.starts.remove(&(due, run));
+        }
+        if self.presence == Presence::None {
+            let due = now + self.policies[held.policy].0.claim_ttl;
+            held.start_due = Some(due);
+            self.starts.insert((due, run));
+        }
+    }
+
+    /// Whether this very lease is held.
+    pub(super) fn holds(&self, lease: LeaseRef) -> bool {
+        self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)
+    }
+
+    /// Free credit: what may be claimed for it now.
+    pub(super) fn free(&self) -> u32 {
+        if self.draining || self.ending || self.closed.is_some() {
+            return 0;
+        }
+        match (&self.conn, self.presence) {
+            (Some(conn), _) if conn.greeted => {
+                u32::try_from(conn.granted.saturating_sub(conn.used)).unwrap_or(u32::MAX)
+            }
+            (_, Presence::Poll(_) | Presence::None) => self.wants,
+            _ => 0,
+        }
+    }
+
+    /// How long a reconnect may take.
+    pub(super) fn window(&self) -> Millis {
+        derive::reconnect_window(self.heartbeat, self.proxied)
+    }
+
+    /// The TTL by which this worker is judged under a policy.
+    pub(super) fn ttl(&self, policy: &Liveness) -> Millis {
+        match self.presence {
+            Presence::Poll(interval) => policy.lease_ttl.max(Millis(interval.0 * 3)),
+            Presence::Session | Presence::None => policy.lease_ttl,
+        }
+    }
+
+    /// When this session's leases of a policy are lost if nothing more is heard, and by which evidence.
+    pub(super) fn lost_at(&self, policy: &Liveness) -> Option<(Observed, Evidence)> {
+        if self.presence == Presence::None {
+            return None;
+        }
+        let silence = self.heard + self.ttl(policy) + policy.offline_grace;
+        match self.closed {
+            Some((at, _)) if policy.takeover == Takeover::Fast => {
+                let closed = at + self.window() + policy.offline_grace;
+                Some(if closed < silence { (closed, Evidence::SessionClosed) } else { (silence, Evidence::Silence) })
+            }
+            _ => Some((silence, Evidence::Silence)),
+        }
+    }
+
+    /// The policies of what it holds; an idle session is judged by the least TTL of its queues.
+    pub(super) fn judged_by(&self) -> impl Iterator<Item = (usize, &Liveness)> {
+        let held = self.policies.iter().enumerate().filter(|(_, (_, n))| *n > 0).map(|(i, (p, _))| (i, p));
+        let idle = self.leases.is_empty().then_some((usize::MAX, &self.least));
+        held.chain(idle)
+    }
+
+    /// When to look at it next.
+    pub(super) fn next_due(&self) -> Option<Observed> {
+        let verdict = self.judged_by().filter_map(|(_, p)| self.lost_at(p)).map(|(at, _)| at).min();
+        let start = self.starts.first().map(|(at, _)| *at);
+        let revoked = if self.revocations == 0 {
+            None
+        } else {
+            self.leases.values().filter(|l| l.revoked.is_some() && !l.judged).map(|l| self.revocation_over(l)).min()
+        };
+        [verdict, start, revoked].into_iter().flatten().min()
+    }
+
+    /// When a revoked lease may be taken although the worker did not say that the process is gone.
+    pub(super) fn revocation_over(&self, held: &HeldLease) -> Observed {
+        let policy = &self.policies[held.policy].0;
+        held.confirmed + self.ttl(policy) + policy.offline_grace
+    }
+}

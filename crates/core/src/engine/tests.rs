@@ -1,0 +1,353 @@
+//! The engine, input by input. The simulation plays the same engine against a whole world.
+
+use super::*;
+use crate::class::{MatchClass, WorkerProfile};
+use crate::policy::{QueuePolicy, Takeover};
+use crate::run::Evidence;
+use crate::{ClassId, Epoch, HomeSeq, Incarnation, QueueId, RunId, Wall, WorkerId};
+use std::sync::Arc;
+
+const Q: QueueId = QueueId(1);
+const C: ClassId = ClassId(1);
+
+fn holder(n: i64) -> Holder {
+    Holder { worker: WorkerId(n), incarnation: Incarnation(1) }
+}
+
+fn lease(n: u128) -> LeaseRef {
+    LeaseRef { run_id: RunId::from_parts(Wall(1), n << 100), epoch: Epoch(1) }
+}
+
+fn policy() -> Liveness {
+    QueuePolicy::default().liveness()
+}
+
+fn info(n: u128, liveness: Liveness) -> LeaseInfo {
+    LeaseInfo { lease: lease(n), liveness, started: true, cancelling: false, since: Observed(0) }
+}
+
+struct World {
+    engine: Engine,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self { engine: Engine::new(Observed(0), Mono(0)), now: 0 };
+        world.put(Input::Queue(Q, policy()));
+        let class = MatchClass {
+            namespace: "default".into(),
+            queue: "q".into(),
+            kind: "exec".into(),
+            requires: std::collections::BTreeMap::new(),
+            pin: None,
+        };
+        world.put(Input::Class(C, Q, Arc::new(class)));
+        world.pass(500);
+        world
+    }
+
+    fn put(&mut self, input: Input) -> Vec<Effect> {
+        self.engine.handle(input, Mono(self.now))
+    }
+
+    /// Lets time pass with a punctual judge; everything that came out.
+    fn pass(&mut self, ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..ms / TICK.0 {
+            self.now += TICK.0;
+            let senses = Senses { self_beat_sent: Some(Mono(self.now)), ..Senses::default() };
+            effects.extend(self.put(Input::Tick(senses)));
+        }
+        effects
+    }
+
+    fn session(&mut self, n: i64, leases: Vec<LeaseInfo>) -> Vec<Effect> {
+        let profile = WorkerProfile {
+            namespace: "default".into(),
+            name: format!("w-{n}"),
+            queues: ["q".to_owned()].into(),
+            kinds: ["exec".to_owned()].into(),
+            labels: std::collections::BTreeMap::new(),
+            slots: 4,
+        };
+        let info = SessionInfo {
+            holder: holder(n),
+            profile,
+            presence: Presence::Session,
+            home_seq: HomeSeq(n),
+            draining: false,
+            leases,
+        };
+        self.put(Input::Open(info, Some(conn(n)), false))
+    }
+
+    fn beat(&mut self, n: i64, seq: u64, credit: u64, held: &[u128]) -> Vec<Effect> {
+        let held = held.iter().map(|&n| lease(n)).collect();
+        let beat = BeatInfo { beat_seq: seq, credit, seen_push_seq: 99, timer: true, held };
+        self.put(Input::Beat(holder(n), conn(n), beat))
+    }
+}
+
+fn conn(n: i64) -> ConnId {
+    ConnId(n.unsigned_abs())
+}
+
+fn verdicts(effects: &[Effect]) -> Vec<&VerdictWanted> {
+    effects.iter().filter_map(|e| if let Effect::Verdict(v) = e { Some(v) } else { None }).collect()
+}
+
+fn said(effects: &[Effect]) -> Vec<&Say> {
+    effects.iter().filter_map(|e| if let Effect::Say(_, _, s) = e { Some(s) } else { None }).collect()
+}
+
+fn claims(effects: &[Effect]) -> Vec<&ClaimWanted> {
+    effects.iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect()
+}
+
+#[test]
+fn silence_of_a_full_ttl_loses_the_leases_and_the_session() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    assert!(verdicts(&world.pass(9_900)).is_empty());
+    let effects = world.pass(200);
+    let found = verdicts(&effects);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].evidence, found[0].reason), (Evidence::Silence, Reason::WorkerHeartbeatLost));
+    assert!(found[0].end_session);
+    let wanted = found[0].clone();
+    let effects = world.put(Input::VerdictDone(wanted, VerdictResult::Committed(vec![lease(7)])));
+    assert!(matches!(said(&effects)[..], [Say::Lost(..), Say::Close(CloseWhy::WrittenOff)]));
+    assert_eq!(world.engine.counts(), (0, 0));
+}
+
+#[test]
+fn a_beat_puts_the_verdict_off() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    for seq in 1..20 {
+        world.beat(1, seq, 3, &[7]);
+        assert!(verdicts(&world.pass(5_000)).is_empty());
+    }
+}
+
+#[test]
+fn a_closed_connection_is_evidence_after_the_window_and_a_new_session_undoes_it() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
+    assert!(verdicts(&world.pass(950)).is_empty());
+    let effects = world.clone_and_pass(150);
+    assert_eq!(verdicts(&effects)[0].evidence, Evidence::SessionClosed);
+
+    world.session(1, vec![info(7, policy())]);
+    assert!(verdicts(&world.pass(5_000)).is_empty(), "it came back in time");
+}
+
+impl World {
+    fn clone_and_pass(&self, ms: u64) -> Vec<Effect> {
+        Self { engine: self.engine.clone(), now: self.now }.pass(ms)
+    }
+}
+
+#[test]
+fn the_late_close_of_an_old_connection_means_nothing() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.put(Input::Closed(holder(1), ConnId(999), CloseKind::Ended));
+    assert!(verdicts(&world.pass(2_000)).is_empty());
+}
+
+#[test]
+fn a_time_out_of_the_transport_and_the_servers_own_close_are_only_silence() {
+    for kind in [CloseKind::TimedOut, CloseKind::Ours] {
+        let mut world = World::new();
+        world.session(1, vec![info(7, policy())]);
+        world.put(Input::Closed(holder(1), conn(1), kind));
+        assert!(verdicts(&world.pass(9_900)).is_empty());
+        assert_eq!(verdicts(&world.pass(200))[0].evidence, Evidence::Silence);
+    }
+}
+
+#[test]
+fn a_strict_queue_ignores_closed_connections_and_grace_separates_absent_from_written_off() {
+    let strict = Liveness { takeover: Takeover::Strict, ..policy() };
+    let graced = Liveness { offline_grace: Millis::secs(3), ..policy() };
+    let mut world = World::new();
+    world.session(1, vec![info(7, strict), info(8, graced)]);
+    world.beat(1, 1, 3, &[7, 8]);
+    world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
+    assert!(verdicts(&world.pass(3_900)).is_empty());
+    let effects = world.pass(200);
+    assert_eq!(verdicts(&effects)[0].leases, [lease(8)]);
+    assert!(!verdicts(&effects)[0].end_session, "the strict lease still holds");
+    assert!(verdicts(&world.pass(5_000)).is_empty());
+    assert_eq!(verdicts(&world.pass(1_200))[0].leases, [lease(7)]);
+}
+
+#[test]
+fn a_pause_of_the_judge_delays_verdicts_and_never_makes_one() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.pass(5_000);
+    world.now += 300_000;
+    let effects = world.pass(4_000);
+    assert!(verdicts(&effects).is_empty(), "five minutes of its own sleep count for nothing");
+    world.beat(1, 2, 3, &[7]);
+    assert!(verdicts(&world.pass(9_000)).is_empty());
+}
+
+#[test]
+fn no_work_goes_to_a_session_before_its_first_beat_or_after_its_close() {
+    let mut world = World::new();
+    world.session(1, vec![]);
+    assert!(claims(&world.put(Input::Ready(vec![C]))).is_empty());
+    let effects = world.beat(1, 1, 4, &[]);
+    assert_eq!(claims(&effects)[0].max, 4);
+    let token = claims(&effects)[0].token;
+    let result = ClaimResult { leases: vec![info(1, policy())], ..ClaimResult::default() };
+    let effects = world.put(Input::ClaimDone(token, result));
+    assert!(matches!(said(&effects)[..], [Say::Push(1, _)]));
+    world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
+    assert!(claims(&world.put(Input::Ready(vec![C]))).is_empty());
+}
+
+#[test]
+fn credit_bounds_what_is_claimed_and_a_hint_after_a_claim_is_not_lost() {
+    let mut world = World::new();
+    world.session(1, vec![]);
+    world.beat(1, 1, 2, &[]);
+    let first = world.put(Input::Ready(vec![C]));
+    let token = claims(&first)[0].token;
+    assert!(claims(&world.put(Input::Ready(vec![C]))).is_empty(), "all credit is reserved");
+    let nothing = ClaimResult { exhausted: vec![C], ..ClaimResult::default() };
+    let effects = world.put(Input::ClaimDone(token, nothing));
+    assert_eq!(claims(&effects).len(), 1, "the hint came after the claim was sent");
+    let token = claims(&effects)[0].token;
+    let nothing = ClaimResult { exhausted: vec![C], ..ClaimResult::default() };
+    assert!(claims(&world.put(Input::ClaimDone(token, nothing))).is_empty());
+}
+
+#[test]
+fn an_offer_is_spread_over_the_sessions_that_have_room() {
+    let mut world = World::new();
+    for n in 1..=3 {
+        world.session(n, vec![]);
+        world.beat(n, 1, 4, &[]);
+    }
+    let effects = world.put(Input::Offer(vec![(C, 6)]));
+    assert_eq!(claims(&effects).iter().map(|c| c.max).collect::<Vec<_>>(), [2, 2, 2]);
+    let effects = world.put(Input::Offer(vec![(C, 1)]));
+    assert_eq!(claims(&effects).len(), 1);
+}
+
+#[test]
+fn the_first_beat_is_answered_hello_lost_held_and_only_then_confirmed() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy()), info(8, policy())]);
+    let effects = world.beat(1, 1, 2, &[7, 9]);
+    let said = said(&effects);
+    assert!(matches!(said[0], Say::Hello { .. }));
+    assert_eq!(said[1], &Say::Lost(lease(9), Reason::LeaseReleased));
+    assert_eq!(said[2], &Say::Held(vec![lease(8)]));
+    assert_eq!(said[3], &Say::BeatAck(1));
+}
+
+#[test]
+fn a_lease_is_taken_back_only_after_two_beats_that_saw_its_push() {
+    let mut world = World::new();
+    world.session(1, vec![]);
+    world.put(Input::Ready(vec![C]));
+    let effects = world.beat(1, 1, 4, &[]);
+    let token = claims(&effects)[0].token;
+    world.put(Input::ClaimDone(token, ClaimResult { leases: vec![info(1, policy())], ..ClaimResult::default() }));
+    let unseen = BeatInfo { beat_seq: 2, credit: 4, seen_push_seq: 0, timer: true, held: vec![] };
+    for _ in 0..5 {
+        assert!(verdicts(&world.put(Input::Beat(holder(1), conn(1), unseen.clone()))).is_empty());
+    }
+    assert!(verdicts(&world.beat(1, 3, 4, &[])).is_empty());
+    let effects = world.beat(1, 4, 4, &[]);
+    assert_eq!(verdicts(&effects)[0].reason, Reason::LeaseReleased);
+}
+
+#[test]
+fn beats_are_not_confirmed_while_a_verdict_is_uncertain() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    let effects = world.pass(10_200);
+    let wanted = verdicts(&effects)[0].clone();
+    assert!(!said(&world.beat(1, 2, 3, &[7])).contains(&&Say::BeatAck(2)));
+    world.put(Input::VerdictDone(wanted, VerdictResult::Unknown));
+    let effects = world.pass(50);
+    let again = verdicts(&effects)[0].clone();
+    assert!(again.again);
+    world.put(Input::VerdictDone(again, VerdictResult::Failed));
+    assert!(!said(&world.beat(1, 3, 3, &[7])).contains(&&Say::BeatAck(3)), "a refusal proves nothing now");
+    let effects = world.pass(50);
+    let again = verdicts(&effects)[0].clone();
+    let effects = world.put(Input::VerdictDone(again, VerdictResult::Committed(vec![])));
+    assert!(matches!(said(&effects)[0], Say::Lost(..)));
+}
+
+#[test]
+fn an_eviction_revokes_and_takes_only_when_the_worker_names_it_no_more() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    let effects = world.put(Input::Revoke(holder(1), Reason::Evicted));
+    assert_eq!(said(&effects), [&Say::Lost(lease(7), Reason::Evicted)]);
+    assert!(verdicts(&world.beat(1, 2, 3, &[7])).is_empty(), "its process is still there");
+    let effects = world.beat(1, 3, 3, &[]);
+    assert_eq!(verdicts(&effects)[0].evidence, Evidence::Person);
+}
+
+#[test]
+fn a_revocation_ends_when_trust_must_have_run_out_although_the_worker_still_beats() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.put(Input::Revoke(holder(1), Reason::Evicted));
+    let mut found = Vec::new();
+    for seq in 2..8 {
+        found.extend(world.pass(2_000));
+        world.beat(1, seq, 3, &[7]);
+    }
+    assert_eq!(verdicts(&found).len(), 1);
+}
+
+#[test]
+fn a_claimed_run_that_does_not_start_is_revoked() {
+    let mut world = World::new();
+    let late = LeaseInfo { started: false, ..info(7, policy()) };
+    world.session(1, vec![late]);
+    let mut effects = Vec::new();
+    for seq in 1..35 {
+        effects.extend(world.beat(1, seq, 3, &[7]));
+        effects.extend(world.pass(2_000));
+    }
+    assert!(said(&effects).contains(&&Say::Lost(lease(7), Reason::StartTimeout)));
+    assert_eq!(verdicts(&effects).len(), 1);
+}
+
+#[test]
+fn a_worker_that_does_not_beat_is_under_claim_ttl_alone() {
+    let mut world = World::new();
+    let mut info_ = SessionInfo {
+        holder: holder(1),
+        profile: WorkerProfile::default(),
+        presence: Presence::None,
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![],
+    };
+    info_.leases = vec![LeaseInfo { since: Observed(500), ..info(7, policy()) }];
+    world.put(Input::Open(info_, None, false));
+    assert!(verdicts(&world.pass(7_100_000)).is_empty());
+    world.put(Input::Reported(vec![(holder(1), lease(7))]));
+    assert!(verdicts(&world.pass(7_100_000)).is_empty(), "a report is a sign of life");
+    assert_eq!(verdicts(&world.pass(200_000))[0].reason, Reason::ClaimTtlExceeded);
+}

@@ -1,6 +1,6 @@
 //! Following a run's output: server-sent events, with the offset to resume from.
 
-use super::http::{Client, ClientError};
+use super::http::{Client, ClientError, query};
 use crate::output::{AttemptLost, AttemptStarted, Chunk, End, Gap, OutputEvent};
 use http_body_util::BodyExt as _;
 use hyper::Method;
@@ -16,15 +16,44 @@ pub struct OutputStream {
     client: Client,
 }
 
+/// What a stream of output shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutputQuery<'a> {
+    /// Every attempt, not only the current one.
+    pub all: bool,
+    /// This channel alone.
+    pub channel: Option<&'a str>,
+    /// End after what is stored, without waiting for more.
+    pub stored_only: bool,
+}
+
 impl Client {
     /// Opens the stream of a run's output. `after`: the last id that was seen; `all`: every attempt, not only the current one.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn output(&self, id: RunId, after: Option<&str>, all: bool) -> Result<OutputStream, ClientError> {
-        let view = if all { "all" } else { "live" };
+        self.output_of(id, after, OutputQuery { all, ..OutputQuery::default() }).await
+    }
+
+    /// The same with every choice.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn output_of(
+        &self,
+        id: RunId,
+        after: Option<&str>,
+        what: OutputQuery<'_>,
+    ) -> Result<OutputStream, ClientError> {
+        let pairs = [
+            ("view", if what.all { "all" } else { "live" }.to_owned()),
+            ("channel", what.channel.unwrap_or_default().to_owned()),
+            ("follow", if what.stored_only { "false" } else { "true" }.to_owned()),
+        ];
         let headers: Vec<_> = after.map(|id| ("last-event-id", id)).into_iter().collect();
-        let response = self.send(Method::GET, &format!("/v1/runs/{id}/output?view={view}"), &headers, None).await?;
+        let path = format!("/v1/runs/{id}/output{}", query(&pairs));
+        let response = self.send(Method::GET, &path, &headers, None).await?;
         Ok(OutputStream { body: response.into_body(), buffer: Vec::new(), last_id: None, client: self.clone() })
     }
 }

@@ -1,2 +1,94 @@
-//! The binary `outlive`.
-fn main() {}
+//! The binary `outlive`: server, worker and command line.
+//!
+//! ```text
+//! args → config (environment and outlive.toml become defaults) → args::Cli → commands/*.rs → exit.rs
+//! ```
+//!
+//! Data goes to stdout, talk to stderr; every end has its exit code in [`exit`].
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod follow;
+mod ids;
+mod render;
+mod stats;
+
+use args::{Cli, Command};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use commands::Done;
+use context::Context;
+use exit::{Exit, Failure};
+use render::say;
+use std::future::Future;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.silent {
+                say(&format!("error: {}", failure.message));
+                if let Some(hint) = &failure.hint {
+                    say(&format!("  {}", hint.replace('\n', "\n  ")));
+                }
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn start() -> Done {
+    let line = config::args();
+    let file = config::File::load(&line)?;
+    let mut tree = config::equip(Cli::command(), &file)?;
+    let bare_command = line.get(1).is_some_and(|a| a == "run") && !line.iter().any(|a| a == "--");
+    let matches = match tree.try_get_matches_from_mut(line) {
+        Ok(matches) => matches,
+        Err(e) => {
+            let done = usage(&e);
+            if bare_command && e.kind() == clap::error::ErrorKind::UnknownArgument {
+                say("\nThe command goes after a double dash: outlive run -- echo hello");
+            }
+            return done;
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e.format(&mut tree)),
+    };
+    let Some(command) = cli.command else {
+        render::print(&tree.render_help().to_string())?;
+        return Ok(Exit::Ok);
+    };
+    let cx = Context::new(cli.global);
+    match command {
+        Command::Run(args) => wait(commands::run::run(&cx, *args)),
+        Command::Runs(args) => wait(commands::runs::run(&cx, *args)),
+        Command::Workers(args) => wait(commands::workers::run(&cx, args)),
+        Command::Queues(args) => wait(commands::queues::run(&cx, args)),
+        Command::Recoveries(args) => wait(commands::recoveries::run(&cx, args)),
+        Command::Stuck(args) => wait(commands::stuck::run(&cx, args)),
+        Command::Step(args) => commands::step::run(args),
+        Command::Config(args) => wait(commands::explain::run(&cx, args, &tree, &file, &matches)),
+        Command::Completions(args) => commands::completions::run(&args, tree),
+    }
+}
+
+/// Runs a command that talks to a server.
+fn wait(command: impl Future<Output = Done>) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+    let done = runtime.block_on(command);
+    // Nothing that is still under way may hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+/// Help and version are no errors; anything else is told by clap, with its suggestions.
+fn usage(e: &clap::Error) -> Done {
+    let wanted = e.exit_code() == 0;
+    drop(e.print());
+    Err(Failure { silent: true, ..Failure::new(if wanted { Exit::Ok } else { Exit::Usage }, "") })
+}

@@ -1,0 +1,42 @@
+//! The tree of commands.
+
+use crate::commands::{completions, explain, queues, recoveries, run, runs, step, stuck, workers};
+use crate::context::Global;
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "When a worker dies, its work is running again in about a second.
+
+Examples:
+  outlive demo                      see a worker killed and its work go on
+  outlive dev                       a server and two workers here, data in ./.outlive
+  outlive run -- sh -c 'echo hi'    any command as a durable run, with live output
+  outlive runs list                 what there is
+  outlive stuck                     what does not move, and why
+  outlive recoveries report         what was lost, and how fast it was back
+";
+
+/// A durable run queue: leases, fences, fast takeover
+#[derive(Debug, Parser)]
+#[command(name = "outlive", version, before_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 110,
+          infer_long_args = false, propagate_version = false,
+          after_help = "Settings: flag, else OUTLIVE_… variable, else outlive.toml, else default; outlive config explain shows where each came from.
+Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 not allowed · 5 conflict · 6 no server · 7 wait timed out · 10 run failed · 11 run cancelled · 12 run lost or timed out · 130 interrupted")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<run::Args>),
+    Runs(Box<runs::Args>),
+    Workers(workers::Args),
+    Queues(queues::Args),
+    Recoveries(recoveries::Args),
+    Stuck(stuck::Args),
+    Step(step::Args),
+    Config(explain::Args),
+    Completions(completions::Args),
+}

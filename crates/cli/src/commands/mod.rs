@@ -1,0 +1,27 @@
+//! One file per command.
+
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod queues;
+pub(crate) mod recoveries;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod runs_act;
+pub(crate) mod runs_output;
+pub(crate) mod runs_show;
+pub(crate) mod step;
+pub(crate) mod stuck;
+pub(crate) mod workers;
+
+use crate::exit::{Exit, Failure};
+
+/// How a command ends.
+pub(crate) type Done = Result<Exit, Failure>;
+
+/// `k=v`
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((k, v)) if !k.is_empty() => Ok((k.to_owned(), v.to_owned())),
+        _ => Err("write it as name=value".to_owned()),
+    }
+}

@@ -1,1 +1,182 @@
-//! The fault decorator.
+//! The fault decorator: any store, with failures where a script says.
+//!
+//! The script sees every call before it is made and answers what befalls it. It is an ordinary closure over whatever the
+//! caller has (a seeded generator, a list, a counter), so the same script gives the same faults.
+//!
+//! | fault | is it written? | the caller gets |
+//! |---|---|---|
+//! | [`Fault::None`] | yes | the answer |
+//! | [`Fault::Refuse`] | no | [`StoreError::Unavailable`] |
+//! | [`Fault::Tear`] | no: it failed in the middle and was undone | [`StoreError::Unknown`] |
+//! | [`Fault::LoseReply`] | **yes** | [`StoreError::Unknown`] |
+//! | [`Fault::Delay`] | yes, after the caller's future | the answer |
+//! | [`Fault::DelayReply`] | yes | the answer, after the caller's future |
+//!
+//! A caller that is told `Unknown` cannot tell a tear from a lost reply; it repeats the call, and the contract makes that
+//! safe. An answer that was a refusal (a conflict, `not found`) is lost like any other.
+
+use crate::{
+    AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
+    History, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts,
+    QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery, RunRow, Runs,
+    Snapshot, Store, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
+};
+use async_trait::async_trait;
+use outlive_core::class::MatchClass;
+use outlive_core::policy::QueuePolicy;
+use outlive_core::report::Item;
+use outlive_core::run::Event;
+use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, WorkerId};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
+
+/// A call that is about to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The method's name.
+    pub method: &'static str,
+    /// Whether it may write.
+    pub writes: bool,
+    /// How many calls were made before it.
+    pub number: u64,
+}
+
+/// What the caller of a delayed call waits for; its clock is the script's.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What befalls a call.
+#[derive(Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is refused; nothing is written.
+    Refuse,
+    /// It fails in the middle; nothing is written, but the caller cannot know.
+    Tear,
+    /// It is carried out; the reply is lost.
+    LoseReply,
+    /// It is carried out later.
+    Delay(Wait),
+    /// It is carried out at once; the reply comes later.
+    DelayReply(Wait),
+}
+
+/// A store with faults.
+pub struct Faulty<S, F> {
+    inner: S,
+    script: F,
+    calls: AtomicU64,
+}
+
+impl<S, F> Faulty<S, F>
+where
+    F: Fn(Call) -> Fault + Send + Sync,
+{
+    /// Every call on `inner` is shown to `script` first.
+    pub const fn new(inner: S, script: F) -> Self {
+        Self { inner, script, calls: AtomicU64::new(0) }
+    }
+
+    /// The store beneath.
+    pub const fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    async fn through<T, E: From<StoreError>>(
+        &self,
+        method: &'static str,
+        writes: bool,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        match (self.script)(Call { method, writes, number }) {
+            Fault::None => call.await,
+            Fault::Refuse => Err(StoreError::Unavailable(format!("{method} was refused by a script")).into()),
+            Fault::Tear => Err(StoreError::Unknown(format!("{method} was torn by a script")).into()),
+            Fault::LoseReply => {
+                drop(call.await);
+                Err(StoreError::Unknown(format!("the reply of {method} was lost by a script")).into())
+            }
+            Fault::Delay(wait) => {
+                wait.await;
+                call.await
+            }
+            Fault::DelayReply(wait) => {
+                let answer = call.await;
+                wait.await;
+                answer
+            }
+        }
+    }
+}
+
+/// Implements traits by passing every method through the script.
+macro_rules! passed_through {
+    ($($trait:ident { $($kind:ident $method:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* $(=> $now:ident -> $value:ty;)* })*) => {$(
+        #[async_trait]
+        impl<S: Store, F> $trait for Faulty<S, F>
+        where
+            F: Fn(Call) -> Fault + Send + Sync,
+        {
+            $(async fn $method(&self, $($arg: $type),*) -> $answer {
+                let writes = stringify!($kind) == "write";
+                self.through(stringify!($method), writes, self.inner.$method($($arg),*)).await
+            })*
+            $(fn $now(&self) -> $value {
+                self.inner.$now()
+            })*
+        }
+    )*};
+}
+
+passed_through! {
+    Catalog {
+        read load() -> Result<Snapshot, StoreError>;
+        write intern_class(class: MatchClass) -> Result<ClassRow, StoreError>;
+        write put_queue(namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError>;
+        write pause_queue(queue: QueueId, paused: bool) -> Result<Option<Commit>, StoreError>;
+        read queue_counts(queue: QueueId) -> Result<QueueCounts, StoreError>;
+        read health() -> Result<StoreHealth, StoreError>;
+        => pulse -> Pulse;
+    }
+    Runs {
+        write create(request: CreateRequest) -> Result<Created, CreateError>;
+        read get(namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
+        read list(query: RunQuery) -> Result<Page<RunRow>, StoreError>;
+        write cancel(namespace: &str, id: RunId, reason: Reason, note: Option<String>) -> Result<Cancelled, WriteError>;
+        write release(namespace: &str, id: RunId, data: Option<Json>) -> Result<Commit, WriteError>;
+        write delete(namespace: &str, id: RunId) -> Result<(), WriteError>;
+    }
+    Leases {
+        write claim(order: ClaimOrder) -> Result<Claimed, StoreError>;
+        write report(sender: Holder, items: Vec<Item>) -> Result<Reported, StoreError>;
+        write lose(verdict: Verdict) -> Result<LoseOutcome, StoreError>;
+        read leases_of(holder: Holder) -> Result<Vec<LeaseRow>, StoreError>;
+    }
+    Workers {
+        write register(registration: Registration) -> Result<Registered, RegisterError>;
+        write open_session(holder: Holder, replica: ReplicaId) -> Result<Option<Opened>, StoreError>;
+        write mark_worker(worker: WorkerId, mark: WorkerMark) -> Result<Option<WorkerRow>, StoreError>;
+        read worker(worker: WorkerId) -> Result<Option<WorkerRow>, StoreError>;
+        read workers(namespace: Option<&str>, after: Option<WorkerId>, limit: u32) -> Result<Vec<WorkerRow>, StoreError>;
+        read claim_request(holder: Holder, request: Uuid) -> Result<Option<Vec<LeaseRow>>, StoreError>;
+    }
+    History {
+        read output(id: RunId, query: OutputQuery) -> Result<Option<OutputPage>, StoreError>;
+        read attempts(namespace: &str, id: RunId) -> Result<Option<Vec<AttemptRow>>, StoreError>;
+        read events(namespace: &str, id: RunId) -> Result<Option<Vec<Event>>, StoreError>;
+        read recoveries(query: RecoveryQuery) -> Result<Page<RecoveryRow>, StoreError>;
+    }
+    Sweeps {
+        write advance_observed(to: Observed) -> Result<Observed, StoreError>;
+        write due(limit: u32) -> Result<Swept, StoreError>;
+        read leases_after(cursor: Option<LeaseCursor>, limit: u32) -> Result<Page<LeaseRow, LeaseCursor>, StoreError>;
+        read ready_classes() -> Result<Vec<ClassId>, StoreError>;
+        write audit_waiting(limit: u32) -> Result<Swept, StoreError>;
+        write retention(limit: u32) -> Result<Swept, StoreError>;
+        write worker_gc(unheard: Millis, limit: u32) -> Result<Swept, StoreError>;
+    }
+}

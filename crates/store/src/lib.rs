@@ -101,7 +101,8 @@ pub trait Workers: Send + Sync {
         holder: Holder,
         replica: outlive_core::ReplicaId,
     ) -> Result<Option<Opened>, StoreError>;
-    /// Marks: suspect, lost, left, drain; and the last announced status edge.
+    /// Marks: suspect, lost, left, drain; and the last announced status edge. `None`: no such worker, or that edge has been
+    /// announced already (so each is told once).
     async fn mark_worker(&self, worker: WorkerId, mark: WorkerMark) -> Result<Option<WorkerRow>, StoreError>;
     /// One worker.
     async fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRow>, StoreError>;
@@ -137,7 +138,11 @@ pub trait Sweeps: Send + Sync {
     /// Scheduled runs that are due, held and queued runs that expired; at most `limit`.
     async fn due(&self, limit: u32) -> Result<Swept, StoreError>;
     /// Open leases in (worker, run) order after a cursor, for the audit and for start-up.
-    async fn leases_after(&self, cursor: Option<LeaseCursor>, limit: u32) -> Result<Page<LeaseRow>, StoreError>;
+    async fn leases_after(
+        &self,
+        cursor: Option<LeaseCursor>,
+        limit: u32,
+    ) -> Result<Page<LeaseRow, LeaseCursor>, StoreError>;
     /// Classes that have a ready run: what the audit compares with the engine's hints.
     async fn ready_classes(&self) -> Result<Vec<ClassId>, StoreError>;
     /// Repairs derived columns of waiting runs from rows alone: blocked flags of serial and business keys, queue counts.

@@ -370,7 +370,7 @@ pub struct Page<T, C = i64> {
 }
 
 /// A place in the order (worker, row) of open leases.
-pub type LeaseCursor = i64;
+pub type LeaseCursor = (WorkerId, i64);
 
 /// How a process presents itself.
 #[derive(Clone, Debug)]

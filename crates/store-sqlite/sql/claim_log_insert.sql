@@ -1,0 +1,1 @@
+INSERT INTO queue_claim (queue, n, at) VALUES (?1, ?2, ?3)

@@ -1,0 +1,1 @@
+INSERT INTO match_class (queue, class, active) VALUES (?1, ?2, 0)

@@ -1,0 +1,1 @@
+SELECT queue, state, n FROM queue_count

@@ -1,0 +1,1 @@
+SELECT state, n FROM queue_count WHERE queue = ?1

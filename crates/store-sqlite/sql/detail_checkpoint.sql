@@ -1,0 +1,1 @@
+SELECT checkpoint FROM run_detail WHERE seq = ?1

@@ -1,0 +1,1 @@
+DELETE FROM feed WHERE seq IN (SELECT seq FROM feed ORDER BY seq LIMIT ?2) AND at < ?1

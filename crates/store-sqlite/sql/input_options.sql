@@ -1,0 +1,1 @@
+SELECT options FROM run_input WHERE seq = ?1

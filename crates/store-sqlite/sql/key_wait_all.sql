@@ -1,0 +1,1 @@
+SELECT seq, waits_for FROM key_wait ORDER BY seq

@@ -1,0 +1,1 @@
+SELECT generation, secret, observed FROM meta WHERE id = 1

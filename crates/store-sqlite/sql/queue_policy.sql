@@ -1,0 +1,1 @@
+UPDATE queue SET policy = ?2 WHERE id = ?1

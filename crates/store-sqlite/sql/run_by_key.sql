@@ -1,0 +1,1 @@
+SELECT seq FROM run WHERE queue = ?1 AND key = ?2 AND state < 6

@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO run_subject (subject, seq) VALUES (?1, ?2)

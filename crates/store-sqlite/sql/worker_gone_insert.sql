@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO worker_gone (id, name, at) VALUES (?1, ?2, ?3)

@@ -1,0 +1,1 @@
+UPDATE worker SET losses = losses + ?2 WHERE id = ?1

@@ -1,0 +1,64 @@
+//! Why a command could not be carried out, and what the caller is told.
+
+use outlive_store::StoreError;
+use rusqlite::ErrorCode;
+
+/// The store's own failure; a refusal of the request is an answer, not a fault.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// The disk or a set limit is full.
+    Full(String),
+    /// Reading or writing the file failed: nothing more is trusted to it.
+    Io(String),
+    /// A row is not what it must be.
+    Damaged(String),
+    /// Anything else that SQLite said.
+    Other(String),
+}
+
+impl Fault {
+    /// For a value that no writer of this crate could have stored.
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+
+    /// What the caller is told when nothing was written.
+    pub(crate) fn refused(&self) -> StoreError {
+        match self {
+            Self::Full(why) => StoreError::Full(why.clone()),
+            Self::Damaged(why) => StoreError::Corrupt(why.clone()),
+            Self::Io(why) | Self::Other(why) => StoreError::Unavailable(why.clone()),
+        }
+    }
+
+    /// What the caller is told when it happened while committing.
+    pub(crate) fn unknown(&self) -> StoreError {
+        match self {
+            Self::Full(why) => StoreError::Full(why.clone()),
+            Self::Io(why) | Self::Damaged(why) | Self::Other(why) => StoreError::Unknown(why.clone()),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(ErrorCode::SystemIoFailure) => Self::Io(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Damaged(format!("a stored JSON text cannot be read: {error}"))
+    }
+}
+
+/// The result of a statement or of a group of them.
+pub(crate) type Done<T> = Result<T, Fault>;
+/// Outside: whether the store could; inside: what it answers.
+pub(crate) type Answer<T, E> = Done<Result<T, E>>;

@@ -1,0 +1,48 @@
+//! Leases as their workers need them.
+
+use crate::fault::{Done, Fault};
+use crate::rows::{column, from_text, json, prepared, runs_by_seq};
+use crate::sql;
+use outlive_core::class::MatchClass;
+use outlive_core::run::Run;
+use outlive_core::{Holder, Json};
+use outlive_store::LeaseRow;
+use rusqlite::{Connection, OptionalExtension};
+use std::sync::Arc;
+
+/// A leased run with its input, options, checkpoint and resume data.
+pub(crate) fn lease_row(conn: &Connection, run: Run, class: Arc<MatchClass>) -> Done<LeaseRow> {
+    type Body = (String, Option<String>, Option<String>, Option<String>);
+    let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Body> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    };
+    let body = prepared(conn, sql::LEASE_BODY)?.query_row([run.seq], read).optional()?;
+    let (input, options, checkpoint, resume_data) =
+        body.ok_or_else(|| Fault::damaged(format!("run {} has no input", run.id)))?;
+    Ok(LeaseRow {
+        run,
+        class,
+        input: Json::parse(input)?,
+        options: from_text(options)?.unwrap_or_default(),
+        checkpoint: json(checkpoint)?,
+        resume_data: json(resume_data)?,
+    })
+}
+
+/// Runs whose open lease the holder has.
+pub(crate) fn open_runs(conn: &Connection, holder: Holder) -> Done<Vec<Run>> {
+    let rows = column(conn, sql::LEASES_OF, &[&holder.worker.0])?;
+    let mut runs = runs_by_seq(conn, rows)?;
+    runs.retain(|run| run.holder == Some(holder));
+    Ok(runs)
+}
+
+/// The open leases of a holder.
+pub(crate) fn leases_of(
+    conn: &Connection,
+    holder: Holder,
+    class_of: impl Fn(&Run) -> Done<Arc<MatchClass>>,
+) -> Done<Vec<LeaseRow>> {
+    let runs = open_runs(conn, holder)?;
+    runs.into_iter().map(|run| class_of(&run).and_then(|class| lease_row(conn, run, class))).collect()
+}

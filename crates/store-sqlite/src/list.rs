@@ -1,0 +1,136 @@
+//! Runs as people see them: one, or a bounded page of many.
+//!
+//! A page is driven by the most selective index that the filters allow, newest row first, and looks at no more than
+//! [`SCAN`] rows; what the index does not tell is compared row by row. So a page may be short and still have a next one.
+
+use crate::fault::{Done, Fault};
+use crate::reader::Reader;
+use crate::rows::{column, detail, from_text, prepared, run_by_id, run_page, runs_by_seq, single};
+use crate::sql;
+use outlive_core::class::MatchClass;
+use outlive_core::options::RunOptions;
+use outlive_core::run::Run;
+use outlive_core::{Json, RunId, State};
+use outlive_store::{Page, RunQuery, RunRow};
+use rusqlite::OptionalExtension;
+use uuid::Uuid;
+
+/// Rows that one page looks at.
+const SCAN: u32 = 5_000;
+/// Digits of an id from which on its index is narrower than the table: the first ten are its time in quarter seconds.
+const NARROW_PREFIX: usize = 10;
+
+pub(crate) fn get(reader: &Reader, namespace: &str, id: RunId) -> Done<Option<RunRow>> {
+    let Some(run) = run_by_id(reader.conn(), id)? else { return Ok(None) };
+    if reader.class(run.class)?.class.namespace != namespace {
+        return Ok(None);
+    }
+    row(reader, run).map(Some)
+}
+
+fn row(reader: &Reader, run: Run) -> Done<RunRow> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let body = prepared(reader.conn(), sql::INPUT_GET)?.query_row([run.seq], read).optional()?;
+    let (input, options): (String, Option<String>) =
+        body.ok_or_else(|| Fault::damaged(format!("run {} has no input", run.id)))?;
+    let worker_name = run.holder.map(|holder| crate::tx::worker_name(reader.conn(), holder.worker)).transpose()?;
+    Ok(RunRow {
+        class: reader.class(run.class)?.class,
+        input: Json::parse(input)?,
+        options: from_text(options)?.unwrap_or_default(),
+        detail: detail(reader.conn(), run.seq)?,
+        worker_name,
+        run,
+    })
+}
+
+pub(crate) fn list(reader: &Reader, query: &RunQuery) -> Done<Page<RunRow>> {
+    let limit = query.limit.clamp(1, SCAN) as usize;
+    let before = query.cursor.unwrap_or(i64::MAX);
+    let scanned = candidates(reader, query, before)?;
+    let full = scanned.len() >= SCAN as usize;
+    let last = scanned.last().map(|run| run.seq);
+    let mut rows: Vec<RunRow> = Vec::new();
+    for run in scanned {
+        if rows.len() == limit {
+            let next = rows.last().map(|row| row.run.seq);
+            return Ok(Page { rows, next });
+        }
+        let class = reader.class(run.class)?.class;
+        if !matches_row(query, &run, &class) {
+            continue;
+        }
+        let row = row(reader, run)?;
+        if matches_rest(query, &row) {
+            rows.push(row);
+        }
+    }
+    Ok(Page { rows, next: last.filter(|_| full) })
+}
+
+/// Rows below the cursor, newest first, out of the best index.
+fn candidates(reader: &Reader, query: &RunQuery, before: i64) -> Done<Vec<Run>> {
+    let conn = reader.conn();
+    let rows = if let Some(parent) = query.parent {
+        column(conn, sql::CHILDREN, &[&parent.0, &before, &SCAN])?
+    } else if let Some(subject) = &query.subject {
+        column(conn, sql::SUBJECT_PAGE, &[subject, &before, &SCAN])?
+    } else if let Some((name, value)) = &query.tag {
+        column(conn, sql::TAG_PAGE, &[name, value, &before, &SCAN])?
+    } else if let Some((low, high)) = query.id_prefix.as_deref().and_then(id_range) {
+        let mut rows: Vec<i64> = column(conn, sql::RUN_ID_RANGE, &[&low, &high, &SCAN])?;
+        rows.sort_unstable_by(|a, b| b.cmp(a));
+        rows.retain(|&seq| seq < before);
+        rows
+    } else if !query.states.is_empty() && query.states.iter().all(|state| state.is_leased()) {
+        column(conn, sql::LEASED_PAGE, &[&before, &SCAN])?
+    } else {
+        return run_page(conn, sql::RUN_PAGE, before, SCAN);
+    };
+    runs_by_seq(conn, rows)
+}
+
+/// The first and last id with a prefix that is long enough to be worth a range.
+fn id_range(prefix: &str) -> Option<(Uuid, Uuid)> {
+    let digits: String = prefix.chars().filter(|c| *c != '-').collect();
+    if !(NARROW_PREFIX..=32).contains(&digits.len()) {
+        return None;
+    }
+    let bound = |fill: &str| u128::from_str_radix(&(digits.clone() + &fill.repeat(32 - digits.len())), 16).ok();
+    Some((Uuid::from_u128(bound("0")?), Uuid::from_u128(bound("f")?)))
+}
+
+fn matches_row(query: &RunQuery, run: &Run, class: &MatchClass) -> bool {
+    let any_state = |states: &[State]| states.is_empty() || states.contains(&run.state);
+    let id = run.id.to_string();
+    class.namespace == query.namespace
+        && any_state(&query.states)
+        && query.queue.as_ref().is_none_or(|queue| *queue == class.queue)
+        && query.kind.as_ref().is_none_or(|kind| *kind == class.kind)
+        && query.serial_key.as_ref().is_none_or(|key| run.serial_key.as_ref() == Some(key))
+        && query.reason.is_none_or(|reason| run.reason == Some(reason))
+        && query.id_prefix.as_ref().is_none_or(|prefix| id.starts_with(prefix.as_str()))
+        && query.id_suffix.as_ref().is_none_or(|suffix| id.ends_with(suffix.as_str()))
+        && (query.worker.is_none() || run.holder.is_some())
+}
+
+fn matches_rest(query: &RunQuery, row: &RunRow) -> bool {
+    let RunOptions { parent, subjects, tags, .. } = &row.options;
+    query.worker.as_ref().is_none_or(|name| row.worker_name.as_ref() == Some(name))
+        && query.parent.is_none_or(|wanted| *parent == Some(wanted))
+        && query.subject.as_ref().is_none_or(|wanted| subjects.contains(wanted))
+        && query.tag.as_ref().is_none_or(|(name, value)| tags.get(name) == Some(value))
+}
+
+/// Whether a run has this namespace; its row, if so.
+pub(crate) fn run_in(reader: &Reader, namespace: &str, id: RunId) -> Done<Option<Run>> {
+    match run_by_id(reader.conn(), id)? {
+        Some(run) if reader.class(run.class)?.class.namespace == namespace => Ok(Some(run)),
+        _ => Ok(None),
+    }
+}
+
+/// How the last process of a run ended.
+pub(crate) fn exit(reader: &Reader, seq: i64) -> Done<Option<outlive_core::report::ExitReport>> {
+    from_text(single::<Option<String>>(reader.conn(), sql::DETAIL_EXIT, &[&seq])?.flatten())
+}

@@ -1,0 +1,167 @@
+//! Opening a file: who may, what it is brought to, and how its connections are set.
+
+use crate::catalog::REPLICA;
+use crate::fault::Fault;
+use crate::rows::{execute, single};
+use crate::sql;
+use outlive_core::clock::Clock;
+use outlive_store::StoreError;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock, statfs};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// File systems on which locks or `fsync` are not what SQLite needs: numbers of `statfs(2)`.
+const NETWORK: &[(i64, &str)] = &[
+    (0x6969, "NFS"),
+    (0x517B, "SMB"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x6573_5546, "FUSE"),
+    (0x00C3_6400, "Ceph"),
+    (0x5346_414F, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x7461_636F, "OCFS2"),
+    (0x0116_1970, "GFS2"),
+];
+
+/// Prepared statements that a connection keeps: all of them.
+const STATEMENTS: usize = 192;
+
+/// Held for as long as the store is open; the system releases it with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+pub(crate) fn refused(why: impl Into<String>) -> StoreError {
+    StoreError::Refused(why.into())
+}
+
+/// Takes the file for this process.
+pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let stat = statfs(folder).map_err(|error| refused(format!("{} cannot be read: {error}", folder.display())))?;
+    #[expect(clippy::allow_attributes, reason = "the type of the field differs between platforms")]
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "see above")]
+    let kind = (stat.f_type as i64) & 0xFFFF_FFFF;
+    if let Some((_, name)) = NETWORK.iter().find(|(magic, _)| *magic == kind) {
+        let folder = folder.display();
+        return Err(refused(format!("{folder} is on {name}, which cannot hold a SQLite file; use a local disk")));
+    }
+    let beside = beside(path, "lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&beside);
+    let file = file.map_err(|error| refused(format!("{} cannot be created: {error}", beside.display())))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let path = path.display();
+        refused(format!("another process has {path} open; stop it, or choose another file"))
+    })?;
+    Ok(Lock { _file: file })
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The writing connection, with the schema that this version needs.
+pub(crate) fn writer(path: &Path, clock: &dyn Clock) -> Result<Connection, StoreError> {
+    let mut conn = Connection::open(path).map_err(|error| refused(format!("{}: {error}", path.display())))?;
+    (|| {
+        conn.pragma_update(None, "journal_mode", "wal")?;
+        configure(&conn)?;
+        // A checkpoint each 16 MiB: larger ones stall the writer, smaller ones write hot pages more often than needed.
+        conn.pragma_update(None, "wal_autocheckpoint", 4_096)
+    })()
+    .map_err(|error: rusqlite::Error| refused(format!("{}: {error}", path.display())))?;
+    migrate(&mut conn, Some(path))?;
+    prepare(&conn, clock, None).map_err(|fault| fault.refused())?;
+    Ok(conn)
+}
+
+/// A connection to nothing but memory. Its identity is fixed, so that a simulation repeats itself byte by byte.
+pub(crate) fn in_memory(clock: &dyn Clock) -> Result<Connection, StoreError> {
+    let mut conn = Connection::open_in_memory().map_err(|error| refused(error.to_string()))?;
+    configure(&conn).map_err(|error| refused(error.to_string()))?;
+    migrate(&mut conn, None)?;
+    prepare(&conn, clock, Some([7; 32])).map_err(|fault| fault.refused())?;
+    Ok(conn)
+}
+
+/// A reading connection.
+pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let conn = Connection::open_with_flags(path, flags)?;
+        configure(&conn)?;
+        conn.pragma_update(None, "query_only", true)?;
+        Ok::<_, rusqlite::Error>(conn)
+    };
+    open().map_err(|error| refused(format!("{}: {error}", path.display())))
+}
+
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "cache_size", -65_536)?;
+    conn.pragma_update(None, "mmap_size", 268_435_456)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    // Another connection of this process holds the write lock only while it recovers or closes.
+    conn.busy_timeout(std::time::Duration::from_secs(10))
+}
+
+/// The version of the schema; 0: none yet.
+pub(crate) fn schema_version(conn: &Connection) -> Result<i64, Fault> {
+    let exists = "SELECT count(*) FROM sqlite_schema WHERE name = 'refinery_schema_history'";
+    if conn.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(0);
+    }
+    Ok(conn.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))?)
+}
+
+fn migrate(conn: &mut Connection, path: Option<&Path>) -> Result<(), StoreError> {
+    let runner = embedded::migrations::runner();
+    let newest = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0);
+    let found = schema_version(conn).map_err(|fault| fault.refused())?;
+    if found > newest {
+        return Err(refused(format!(
+            "it has schema {found} and this version knows {newest}; start the newer version, or restore a copy"
+        )));
+    }
+    if found == newest {
+        return Ok(());
+    }
+    if let (Some(path), 1..) = (path, found) {
+        let copy = beside(path, &format!("schema-{found}"));
+        // Into one file and not with its log: a copy that is complete by itself.
+        let saved = if copy.exists() { Ok(0) } else { conn.execute("VACUUM INTO ?1", [copy.to_string_lossy()]) };
+        saved.map_err(|error| refused(format!("no copy could be made at {}: {error}", copy.display())))?;
+    }
+    runner.run(conn).map_err(|error| refused(format!("the migration failed: {error}")))?;
+    Ok(())
+}
+
+/// The rows that every store has.
+fn prepare(conn: &Connection, clock: &dyn Clock, fixed: Option<[u8; 32]>) -> Result<(), Fault> {
+    if single::<Vec<u8>>(conn, sql::META_GET, &[])?.is_none() {
+        let random = |bytes: u32| conn.query_row("SELECT randomblob(?1)", [bytes], |row| row.get::<_, Vec<u8>>(0));
+        let (generation, secret) = match fixed {
+            Some(bytes) => (bytes[..16].to_vec(), bytes.to_vec()),
+            None => (random(16)?, random(32)?),
+        };
+        execute(conn, sql::META_INSERT, &[&generation, &secret])?;
+    }
+    execute(conn, sql::REPLICA_START, &[&REPLICA.0, &clock.wall().0])?;
+    Ok(())
+}

@@ -1,1 +1,204 @@
 //! One exercise suite that every store must pass.
+//!
+//! A test is an `async fn(World)` whose name is the sentence that it proves. [`every_test!`] is the list of all; a backend
+//! turns it into tests of its own with [`suite!`], or runs them in one go with [`exercise`]. A [`World`] is a fresh store
+//! behind a clock that only the test moves, with the words that tests are written in.
+
+#![expect(missing_docs, reason = "the name of a test is the sentence that it proves")]
+
+mod build;
+mod history;
+mod world;
+
+pub mod cancel;
+pub mod caps;
+pub mod catalog;
+pub mod claim_order;
+pub mod create;
+pub mod fence;
+pub mod idempotency;
+pub mod keys;
+pub mod lists;
+pub mod loss;
+pub mod lost_replies;
+pub mod output;
+pub mod recovery;
+pub mod release;
+pub mod report;
+pub mod retention;
+pub mod salvage;
+pub mod serial;
+pub mod sessions;
+
+pub use history::{Step, play, steps};
+pub use world::{Built, HERE, Session, TENANT, World};
+
+/// Calls `$callback!` with `topic: test test …;` for every topic.
+#[macro_export]
+macro_rules! every_test {
+    ([$($callback:tt)+]) => {
+        $($callback)+! {
+            cancel:
+                a_waiting_run_ends_at_once
+                a_leased_run_is_asked_to_end_and_its_worker_named
+                a_second_cancel_changes_nothing_and_a_terminal_run_refuses
+                in_cancelling_a_completion_wins
+                in_cancelling_a_failure_or_a_loss_ends_cancelled
+                cancelling_a_parent_cancels_the_whole_family
+                a_family_of_thousands_is_cancelled;
+            caps:
+                max_running_holds_over_claims_and_frees_with_the_lease
+                a_freed_cap_names_the_ready_classes_of_its_queue
+                a_paused_queue_gives_nothing_until_it_is_resumed
+                a_rate_holds_in_every_window_and_says_when_to_come_back
+                the_cap_holds_for_runs_claimed_at_their_creation;
+            catalog:
+                a_class_keeps_its_number_and_makes_its_queue
+                a_policy_is_replaced_and_read_back
+                a_fresh_store_has_a_generation_and_nothing_else
+                counts_follow_every_state
+                the_pulse_is_since_the_last_commit
+                the_observed_clock_never_goes_back;
+            claim_order:
+                the_best_rank_goes_first_over_all_classes
+                equal_ranks_go_in_order_of_creation
+                a_claim_takes_no_more_than_asked_and_names_what_is_exhausted
+                a_session_with_another_home_takes_nothing
+                a_draining_left_or_closed_session_takes_nothing
+                a_polling_request_is_answered_once
+                a_run_created_with_a_claim_does_not_overtake_what_waits
+                a_run_created_with_a_claim_is_leased_in_one_step
+                a_lease_carries_input_options_checkpoint_and_resume_data;
+            create:
+                a_run_is_read_back_as_it_was_made
+                a_run_for_later_is_scheduled_and_a_held_one_held
+                a_batch_is_all_or_nothing
+                a_parent_must_exist_in_the_namespace
+                a_chosen_id_may_be_repeated_and_not_reused
+                a_creation_names_the_classes_that_became_ready;
+            fence:
+                every_claim_raises_the_epoch
+                a_report_of_an_old_epoch_changes_nothing
+                a_report_of_another_incarnation_changes_nothing
+                a_report_of_another_namespace_finds_no_run
+                a_report_for_an_unknown_run_does_not_stop_the_others;
+            idempotency:
+                the_same_key_and_body_give_the_same_runs
+                the_same_key_with_another_body_is_refused
+                a_key_is_forgotten_after_a_day
+                namespaces_do_not_share_keys;
+            keys:
+                a_taken_key_is_refused_and_its_owner_named
+                a_taken_key_returns_its_owner
+                a_replaced_waiting_run_ends_superseded
+                a_replaced_leased_run_is_cancelled_and_the_new_one_waits_for_it
+                a_replacement_of_a_replacement_waits_for_the_same_lease
+                a_key_is_free_when_its_run_has_ended;
+            lists:
+                a_page_is_newest_first_and_continues_without_gaps
+                each_filter_finds_exactly_its_runs
+                ids_are_found_by_their_ends
+                other_namespaces_are_never_seen
+                open_leases_are_paged_in_order_of_workers;
+            loss:
+                the_first_loss_queues_again_at_once_at_the_same_rank
+                losses_in_a_row_wait_and_then_quarantine
+                a_verdict_whose_guard_moved_changes_nothing
+                a_verdict_names_leases_and_leaves_the_others
+                a_verdict_that_ends_the_session_stops_its_claims
+                a_free_loss_costs_no_budget
+                losses_never_use_the_attempts;
+            lost_replies:
+                a_creation_whose_reply_was_lost_is_not_made_twice
+                an_end_whose_reply_was_lost_is_answered_ok_again
+                a_torn_write_left_nothing
+                a_polling_claim_whose_reply_was_lost_is_given_again;
+            output:
+                frames_are_stored_once_and_in_order
+                a_gap_is_told_and_changes_nothing
+                every_attempt_starts_with_one_marker
+                the_current_attempt_is_where_its_marker_is
+                pages_of_any_size_join_to_the_same_log
+                a_channel_is_filtered_and_markers_stay
+                a_log_over_its_limit_keeps_head_and_tail;
+            recovery:
+                a_recovery_is_measured_from_loss_to_catching_up
+                progress_counts_from_the_old_maximum_on
+                a_second_loss_closes_the_first_recovery
+                a_recovery_outlives_its_run;
+            release:
+                a_held_run_is_queued_with_data_for_its_next_attempt
+                a_run_that_does_not_wait_refuses
+                a_hand_back_may_wait_or_hold_and_costs_nothing
+                a_scheduled_run_is_queued_when_it_is_due
+                held_and_queued_runs_expire
+                only_a_terminal_run_is_deleted_and_nothing_of_it_stays;
+            report:
+                a_success_ends_the_run_with_its_result
+                a_repeated_end_gets_the_first_answer
+                an_end_whose_frames_are_missing_is_a_gap
+                failures_use_attempts_and_the_last_one_ends_it
+                a_checkpoint_reaches_the_next_attempt
+                any_statement_implies_the_start
+                a_normal_life_leaves_its_history;
+            retention:
+                an_ended_run_goes_after_its_time_and_others_stay
+                old_rows_that_wait_do_not_hold_up_the_ones_behind_them
+                output_goes_before_its_run_and_leaves_a_gap
+                the_audit_finds_nothing_to_repair
+                a_worker_is_collected_when_nothing_belongs_to_it;
+            salvage:
+                a_success_after_the_loss_is_accepted_while_the_run_waits
+                a_success_after_a_new_claim_is_fenced
+                a_success_is_fenced_when_its_serial_key_has_moved_on
+                missing_frames_travel_with_a_salvaged_end;
+            serial:
+                runs_of_one_key_never_run_at_once
+                the_next_in_rank_order_follows_when_the_lease_closes
+                a_better_rank_replaces_an_unclaimed_head
+                a_cancelled_head_makes_room
+                the_key_stays_taken_while_its_run_is_cancelling
+                a_lost_run_keeps_its_place_in_line
+                namespaces_do_not_share_serial_keys;
+            sessions:
+                a_name_keeps_its_row_and_counts_its_starts
+                the_same_process_resumes
+                a_name_with_an_open_session_is_refused
+                a_takeover_names_the_replaced_incarnation
+                each_home_has_a_higher_number
+                an_old_incarnation_opens_no_session
+                each_edge_is_announced_once
+                workers_are_paged_by_name;
+        }
+    };
+}
+
+/// Makes a module for each topic and a test for each sentence, over stores that `$factory` builds.
+#[macro_export]
+macro_rules! suite {
+    ($factory:path) => {
+        use $factory as fresh_store;
+        $crate::every_test! { [$crate::suite_topics] }
+    };
+}
+
+/// The part of [`suite!`] that is called back.
+#[macro_export]
+macro_rules! suite_topics {
+    ($($topic:ident: $($test:ident)*;)*) => {$(
+        mod $topic {
+            $(#[test]
+            fn $test() {
+                $crate::World::run(&super::fresh_store, $crate::$topic::$test);
+            })*
+        }
+    )*};
+}
+
+/// Runs every test over stores that `factory` builds.
+pub fn exercise(factory: &dyn Fn(std::sync::Arc<outlive_core::clock::SimClock>) -> Built) {
+    macro_rules! all {
+        ($($topic:ident: $($test:ident)*;)*) => { $($(World::run(factory, $topic::$test);)*)* };
+    }
+    every_test! { [all] }
+}

@@ -29,6 +29,7 @@ use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, WorkerId};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
@@ -65,23 +66,23 @@ pub enum Fault {
 }
 
 /// A store with faults.
-pub struct Faulty<S, F> {
-    inner: S,
+pub struct Faulty<S: ?Sized, F> {
     script: F,
     calls: AtomicU64,
+    inner: Arc<S>,
 }
 
-impl<S, F> Faulty<S, F>
+impl<S: ?Sized, F> Faulty<S, F>
 where
     F: Fn(Call) -> Fault + Send + Sync,
 {
     /// Every call on `inner` is shown to `script` first.
-    pub const fn new(inner: S, script: F) -> Self {
-        Self { inner, script, calls: AtomicU64::new(0) }
+    pub const fn new(inner: Arc<S>, script: F) -> Self {
+        Self { script, calls: AtomicU64::new(0), inner }
     }
 
     /// The store beneath.
-    pub const fn inner(&self) -> &S {
+    pub fn inner(&self) -> &S {
         &self.inner
     }
 
@@ -90,7 +91,10 @@ where
         method: &'static str,
         writes: bool,
         call: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, E> {
+    ) -> Result<T, E>
+    where
+        S: Send + Sync,
+    {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         match (self.script)(Call { method, writes, number }) {
             Fault::None => call.await,
@@ -117,7 +121,7 @@ where
 macro_rules! passed_through {
     ($($trait:ident { $($kind:ident $method:ident($($arg:ident: $type:ty),*) -> $answer:ty;)* $(=> $now:ident -> $value:ty;)* })*) => {$(
         #[async_trait]
-        impl<S: Store, F> $trait for Faulty<S, F>
+        impl<S: Store + ?Sized, F> $trait for Faulty<S, F>
         where
             F: Fn(Call) -> Fault + Send + Sync,
         {

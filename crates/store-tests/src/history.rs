@@ -1,0 +1,8 @@
+//! A random history.
+
+/// placeholder
+pub fn steps() {}
+/// placeholder
+pub fn play() {}
+/// placeholder
+pub struct Step;

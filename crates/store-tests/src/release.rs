@@ -1,0 +1,106 @@
+//! Waiting states: release, due, expiry; and deletion.
+
+use crate::World;
+use crate::build::{complete, frame, json, lease};
+use crate::world::TENANT;
+use outlive_core::policy::QueuePolicy;
+use outlive_core::report::{Op, Wait};
+use outlive_core::{Millis, Outcome, Reason, State};
+use outlive_store::{OutputFrom, OutputQuery, RunQuery, WriteError};
+
+pub async fn a_held_run_is_queued_with_data_for_its_next_attempt(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let run = w.one_with(&class, |new| new.new.hold = true).await;
+    assert!(w.claim(&session, &[&class], 1).await.leases.is_empty());
+    w.pass(Millis::secs(3));
+    let commit = w.store.release(TENANT, run.id, Some(json(r#"{"ok":true}"#))).await.unwrap();
+    assert_eq!(commit.ready, [class.id]);
+    let taken = w.take(&session, &class).await;
+    assert_eq!((taken.run.id, taken.resume_data), (run.id, Some(json(r#"{"ok":true}"#))));
+}
+
+pub async fn a_run_that_does_not_wait_refuses(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let held = w.leased(&session, &class).await;
+    let id = held.run.id;
+    let release = async || w.store.release(TENANT, id, None).await.unwrap_err();
+    assert_eq!(release().await, WriteError::NotWaiting(State::Claimed));
+    w.say(&session, lease(&held), complete()).await;
+    assert_eq!(release().await, WriteError::Terminal(State::Succeeded));
+    assert_eq!(w.store.release("other", id, None).await.unwrap_err(), WriteError::NotFound);
+}
+
+pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let held = w.leased(&session, &class).await;
+    let id = held.run.id;
+    w.say(&session, lease(&held), Op::Checkpoint(json("7"))).await;
+    w.say(&session, lease(&held), Op::Release(Wait::Delay(Millis::mins(10)))).await;
+    let row = w.row(id).await;
+    assert_eq!((row.state, row.due_at), (State::Scheduled, Some(w.now() + Millis::mins(10))));
+    w.store.release(TENANT, id, None).await.unwrap();
+    let held = w.take(&session, &class).await;
+    assert_eq!(held.checkpoint, Some(json("7")));
+    let note = Some("waits for an approval".to_owned());
+    w.say(&session, lease(&held), Op::Release(Wait::Hold { note: note.clone() })).await;
+    let row = w.get(id).await;
+    assert_eq!((row.run.state, row.detail.note), (State::Held, note));
+    assert_eq!((row.run.failures, row.run.losses), (0, 0));
+}
+
+pub async fn a_scheduled_run_is_queued_when_it_is_due(w: World) {
+    let class = w.class("a").await;
+    let (soon, later) = (w.now() + Millis::secs(5), w.now() + Millis::secs(9));
+    let run = w.one_with(&class, |new| new.new.run_at = Some(soon)).await;
+    w.one_with(&class, |new| new.new.run_at = Some(later)).await;
+    let early = w.store.due(10).await.unwrap();
+    assert_eq!((early.acted, early.next_due), (0, Some(soon)));
+    w.pass(Millis::secs(5));
+    let due = w.store.due(10).await.unwrap();
+    assert_eq!((due.acted, due.next_due, due.commit.ready.as_slice()), (1, Some(later), [class.id].as_slice()));
+    let row = w.row(run.id).await;
+    assert_eq!((row.state, row.rank), (State::Queued, run.rank));
+}
+
+pub async fn held_and_queued_runs_expire(w: World) {
+    let policy = QueuePolicy { hold_ttl: Millis::secs(5), ..QueuePolicy::default() };
+    let (_, class) = w.queue("a", policy).await;
+    let held = w.one_with(&class, |new| new.new.hold = true).await;
+    let mut drafts: Vec<_> = (0..3).map(|_| w.draft(&class)).collect();
+    drafts.iter_mut().for_each(|draft| draft.new.queue_ttl = Some(Millis::secs(5)));
+    let queued = w.try_create(drafts).await.unwrap().runs;
+    w.pass(Millis::secs(6));
+    let first = w.store.due(3).await.unwrap();
+    assert_eq!((first.acted, first.more), (3, true));
+    assert_eq!(w.store.due(3).await.unwrap().acted, 1);
+    let row = w.row(held.id).await;
+    assert_eq!((row.state, row.reason), (State::Expired, Some(Reason::HoldExpired)));
+    let row = w.row(queued[0].run.id).await;
+    assert_eq!(
+        (row.state, row.outcome, row.reason),
+        (State::Expired, Some(Outcome::Dispatch), Some(Reason::QueueTtlExpired))
+    );
+    assert!(w.store.ready_classes().await.unwrap().is_empty());
+}
+
+pub async fn only_a_terminal_run_is_deleted_and_nothing_of_it_stays(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let run = w.one_with(&class, |new| {
+        new.options.subjects = vec!["s".to_owned()];
+        new.options.tags = [("t".to_owned(), "1".to_owned())].into();
+    });
+    let run = run.await;
+    let held = w.take(&session, &class).await;
+    assert_eq!(w.store.delete(TENANT, run.id).await.unwrap_err(), WriteError::NotTerminal(State::Claimed));
+    w.say(&session, lease(&held), frame(1, "x")).await;
+    w.say(&session, lease(&held), complete()).await;
+    assert_eq!(w.store.delete("other", run.id).await.unwrap_err(), WriteError::NotFound);
+    w.store.delete(TENANT, run.id).await.unwrap();
+    assert!(w.store.get(TENANT, run.id).await.unwrap().is_none());
+    let query = OutputQuery { from: OutputFrom::After(0), channel: None, limit: 9, max_bytes: 9 };
+    assert!(w.store.output(run.id, query).await.unwrap().is_none());
+    assert!(w.found(RunQuery { subject: Some("s".to_owned()), ..RunQuery::default() }).await.is_empty());
+    let tag = Some(("t".to_owned(), "1".to_owned()));
+    assert!(w.found(RunQuery { tag, ..RunQuery::default() }).await.is_empty());
+    assert_eq!(w.store.delete(TENANT, run.id).await.unwrap_err(), WriteError::NotFound);
+}

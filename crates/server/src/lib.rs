@@ -1,1 +1,31 @@
-//! The control plane as a library.
+//! The control plane as a library: `start` a server, `stop` it.
+//!
+//! ```text
+//!   routes/ ──┐                                   ┌── services/  ticks, in one table
+//!   session/ ─┼──► Driver (the engine and its connections) ──► Store
+//!             └──► App   (store, catalogue, hub, clock) ◄──┘
+//! ```
+//!
+//! A handler or loop reads, calls the store or the engine, and answers; what a run means and who is dead is decided in
+//! `outlive-core`. [`app`] is the only module that names a backend.
+
+mod app;
+mod catalog;
+mod commit;
+mod driver;
+mod extract;
+mod hub;
+mod metrics;
+mod openapi;
+mod reply;
+mod router;
+mod routes;
+mod safety;
+mod services;
+mod session;
+mod start;
+mod token;
+mod view;
+
+pub use openapi::openapi;
+pub use start::{Config, Server, StartError, StoreLocation, start};

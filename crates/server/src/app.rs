@@ -1,0 +1,92 @@
+//! Everything that handlers and loops share. The one module that names a backend.
+
+use crate::catalog::CatalogCache;
+use crate::driver::Driver;
+use crate::hub::Hub;
+use crate::services::Phases;
+use crate::start::{Config, StartError, StoreLocation};
+use crate::token::Signer;
+use outlive_core::clock::Clock;
+use outlive_core::engine::Engine;
+use outlive_core::{Mono, ReplicaId};
+use outlive_store::Store;
+use outlive_store_sqlite::SqliteStore;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use tokio::sync::watch;
+
+/// Shared by all.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) driver: Driver,
+    pub(crate) catalog: CatalogCache,
+    pub(crate) hub: Hub,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) signer: Signer,
+    pub(crate) phases: Phases,
+    pub(crate) config: Config,
+    pub(crate) generation: uuid::Uuid,
+    pub(crate) replica: ReplicaId,
+    pub(crate) started: Mono,
+    pub(crate) observed_at_start: outlive_core::Observed,
+    /// Set when the server stops: sessions are told, nothing new is taken.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// The send time of the last self-beat that came in through the listener; 0: none yet.
+    pub(crate) self_beat: AtomicU64,
+    /// Answers `/readyz`.
+    pub(crate) ready: AtomicBool,
+    pub(crate) metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+impl App {
+    /// Opens the store and reads what a server keeps in memory.
+    pub(crate) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let store: Arc<dyn Store> = match &config.store {
+            StoreLocation::Sqlite(path) => Arc::new(SqliteStore::open(path, Arc::clone(&clock))?),
+            StoreLocation::Memory => Arc::new(SqliteStore::in_memory(Arc::clone(&clock))?),
+        };
+        let snapshot = store.load().await?;
+        let now = clock.mono();
+        let app = Self {
+            driver: Driver::new(Engine::new(snapshot.observed, now), Arc::clone(&clock)),
+            catalog: CatalogCache::default(),
+            hub: Hub::default(),
+            signer: Signer::new(&snapshot.secret, snapshot.generation),
+            phases: Phases::default(),
+            generation: snapshot.generation,
+            replica: snapshot.replica,
+            started: now,
+            observed_at_start: snapshot.observed,
+            stopping: watch::channel(false).0,
+            self_beat: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+            metrics: crate::metrics::handle(),
+            store,
+            clock,
+            config,
+        };
+        let app = Arc::new(app);
+        for queue in snapshot.queues {
+            app.learn_queue(queue);
+        }
+        for class in snapshot.classes {
+            app.learn_class(class);
+        }
+        app.adopt_all().await?;
+        app.input(outlive_core::engine::Input::Ready(snapshot.ready));
+        Ok(app)
+    }
+
+    /// Runs work to its end although the request that asked for it may be given up: a write and its hints belong together.
+    pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+        match tokio::spawn(work).await {
+            Ok(value) => value,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+}

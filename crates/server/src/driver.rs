@@ -1,0 +1,378 @@
+//! The engine's shell: one lock, inputs in, effects out.
+//!
+//! Messages leave in the order in which the engine made them, because they are put into the connections' queues before the
+//! lock is released. Store work that an effect asks for is started afterwards, on a task of its own, and comes back as an
+//! input.
+
+use crate::app::App;
+use crate::view;
+use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
+use outlive_api::workers::WireOrder;
+use outlive_core::clock::Clock;
+use outlive_core::engine::{
+    ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, Say, SessionView,
+    VerdictResult, VerdictWanted,
+};
+use outlive_core::run::LossBudget;
+use outlive_core::{Holder, LeaseRef, RunId};
+use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError, Verdict};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Messages that may wait for one slow reader; more, and it is cut off.
+pub(crate) const OUTBOX_MESSAGES: usize = 4_096;
+
+/// What waits to be written to a connection.
+pub(crate) enum Out {
+    /// A message.
+    Message(ServerMessage),
+    /// The last one: close after it.
+    Last(ServerMessage),
+}
+
+struct ConnHandle {
+    out: mpsc::Sender<Out>,
+    /// Leases that were held when the connection opened, for the first answer.
+    held: HashMap<RunId, Lease>,
+}
+
+/// A polling worker that waits for leases.
+pub(crate) struct PollWaiter {
+    pub(crate) request: uuid::Uuid,
+    pub(crate) deliver: mpsc::Sender<Vec<Lease>>,
+}
+
+struct Inner {
+    engine: Engine,
+    conns: HashMap<ConnId, ConnHandle>,
+    polls: HashMap<Holder, PollWaiter>,
+    orders: HashMap<Holder, Vec<WireOrder>>,
+    undelivered: HashMap<Holder, Vec<Lease>>,
+    last_conn: u64,
+}
+
+/// The engine with its connections.
+pub(crate) struct Driver {
+    inner: Mutex<Inner>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Store work that effects asked for.
+enum Work {
+    Claim(ClaimWanted, Option<uuid::Uuid>),
+    Verdict(VerdictWanted),
+    Announce(Holder, outlive_core::engine::Status),
+}
+
+impl Driver {
+    pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
+        let inner = Inner {
+            engine,
+            conns: HashMap::new(),
+            polls: HashMap::new(),
+            orders: HashMap::new(),
+            undelivered: HashMap::new(),
+            last_conn: 0,
+        };
+        Self { inner: Mutex::new(inner), clock }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the engine.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&self.lock().engine)
+    }
+
+    /// A session as people may see it.
+    pub(crate) fn session(&self, holder: Holder) -> Option<SessionView> {
+        let now = self.clock.mono();
+        self.look(|engine| engine.session(holder, now))
+    }
+
+    /// A new connection with its queue; it is not the session's yet.
+    pub(crate) fn connect(&self, held: Vec<Lease>) -> (ConnId, mpsc::Receiver<Out>) {
+        let (out, queue) = mpsc::channel(OUTBOX_MESSAGES);
+        let held = held.into_iter().map(|l| (l.run_id, l)).collect();
+        let mut inner = self.lock();
+        inner.last_conn += 1;
+        let id = ConnId(inner.last_conn);
+        inner.conns.insert(id, ConnHandle { out, held });
+        (id, queue)
+    }
+
+    /// The connection is no more.
+    pub(crate) fn disconnect(&self, conn: ConnId) {
+        self.lock().conns.remove(&conn);
+    }
+
+    /// Says the same on every connection (a planned stop).
+    pub(crate) fn broadcast(&self, message: &ServerMessage) {
+        for conn in self.lock().conns.values() {
+            let _ = conn.out.try_send(Out::Last(message.clone()));
+        }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().conns.len()
+    }
+
+    /// A polling worker waits.
+    pub(crate) fn wait_for_leases(&self, holder: Holder, waiter: PollWaiter) -> Option<Vec<Lease>> {
+        let mut inner = self.lock();
+        if let Some(leases) = inner.undelivered.remove(&holder).filter(|l| !l.is_empty()) {
+            return Some(leases);
+        }
+        inner.polls.insert(holder, waiter);
+        None
+    }
+
+    /// It waits no more.
+    pub(crate) fn stop_waiting(&self, holder: Holder, request: uuid::Uuid) {
+        let mut inner = self.lock();
+        if inner.polls.get(&holder).is_some_and(|w| w.request == request) {
+            inner.polls.remove(&holder);
+        }
+    }
+
+    /// What a worker without a connection should be told.
+    pub(crate) fn take_orders(&self, holder: Holder) -> Vec<WireOrder> {
+        self.lock().orders.remove(&holder).unwrap_or_default()
+    }
+
+    /// Claims that a creation should make in its own transaction; the rest of the effects is carried out.
+    fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(ClaimWanted, Option<uuid::Uuid>)> {
+        let mut inner = self.lock();
+        let effects = inner.engine.handle(Input::Offer(counts), self.clock.mono());
+        let claims = effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None });
+        let requested = |c: ClaimWanted| (inner.polls.get(&c.holder).map(|w| w.request), c);
+        claims.map(requested).map(|(request, c)| (c, request)).collect()
+    }
+
+    fn handle(&self, inputs: Vec<Input>, staged: &mut HashMap<RunId, Lease>) -> Vec<Work> {
+        let now = self.clock.mono();
+        let mut work = Vec::new();
+        let mut inner = self.lock();
+        for input in inputs {
+            for effect in inner.engine.handle(input, now) {
+                match effect {
+                    Effect::Say(holder, conn, say) => inner.say(holder, conn, say, staged),
+                    Effect::Order(holder, say) => inner.order(holder, &say),
+                    Effect::Claim(wanted) => {
+                        let request = inner.polls.get(&wanted.holder).map(|w| w.request);
+                        work.push(Work::Claim(wanted, request));
+                    }
+                    Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
+                    Effect::Announce(holder, status) => work.push(Work::Announce(holder, status)),
+                }
+            }
+        }
+        work
+    }
+}
+
+impl Inner {
+    fn say(&mut self, holder: Holder, conn: ConnId, say: Say, staged: &mut HashMap<RunId, Lease>) {
+        let Some(handle) = self.conns.get_mut(&conn) else { return };
+        let out = match say {
+            Say::Hello { home_seq, heartbeat, window, proxied } => Out::Message(ServerMessage::Hello(Hello {
+                home_seq,
+                heartbeat_ms: heartbeat.0,
+                reconnect_window_ms: window.0,
+                proxied,
+                sole: true,
+                replicas: Vec::new(),
+            })),
+            Say::Held(leases) => {
+                let leases = leases.iter().filter_map(|l| handle.held.remove(&l.run_id)).collect();
+                handle.held = HashMap::new();
+                Out::Message(ServerMessage::Leases { push_seq: 0, leases })
+            }
+            Say::Push(push_seq, leases) => {
+                let leases = leases.iter().filter_map(|l| staged.remove(&l.run_id)).collect();
+                Out::Message(ServerMessage::Leases { push_seq, leases })
+            }
+            Say::Lost(l, reason) => Out::Message(ServerMessage::Lost { run_id: l.run_id, epoch: l.epoch, reason }),
+            Say::Cancel(l, reason) => Out::Message(ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason }),
+            Say::Drain => Out::Message(ServerMessage::Drain),
+            Say::BeatAck(beat_seq) => Out::Message(ServerMessage::BeatAck { beat_seq, home_unsure: false }),
+            Say::Close(why) => {
+                let why = match why {
+                    CloseWhy::Superseded => CloseReason::Superseded,
+                    CloseWhy::Replaced => CloseReason::SessionReplaced,
+                    CloseWhy::WrittenOff => CloseReason::WrittenOff,
+                };
+                Out::Last(ServerMessage::Close { why, keep_trust_ms: 0, r#try: Vec::new() })
+            }
+        };
+        if handle.out.try_send(out).is_err() {
+            tracing::warn!(%holder, "connection reads too slowly; it is cut off");
+            self.conns.remove(&conn);
+        }
+    }
+
+    fn order(&mut self, holder: Holder, say: &Say) {
+        let order = match say {
+            Say::Lost(l, reason) => WireOrder::Lost { run_id: l.run_id, epoch: l.epoch, reason: *reason },
+            Say::Cancel(l, _) => WireOrder::Cancel { run_id: l.run_id, epoch: l.epoch },
+            Say::Drain => WireOrder::Drain,
+            _ => return,
+        };
+        let orders = self.orders.entry(holder).or_default();
+        if orders.len() < outlive_core::limits::sizes::BATCH && !orders.contains(&order) {
+            orders.push(order);
+        }
+    }
+}
+
+impl App {
+    /// Tells the engine one thing.
+    pub(crate) fn input(self: &Arc<Self>, input: Input) {
+        self.inputs(vec![input]);
+    }
+
+    /// Tells the engine several things at once.
+    pub(crate) fn inputs(self: &Arc<Self>, inputs: Vec<Input>) {
+        let work = self.driver.handle(inputs, &mut HashMap::new());
+        self.start_work(work);
+    }
+
+    fn start_work(self: &Arc<Self>, work: Vec<Work>) {
+        for piece in work {
+            let app = Arc::clone(self);
+            match piece {
+                Work::Claim(wanted, request) => drop(tokio::spawn(async move {
+                    let order = app.claim_order(&wanted, request);
+                    let result = app.store.claim(order).await;
+                    app.claimed(wanted.token, wanted.holder, result);
+                })),
+                Work::Verdict(wanted) => drop(tokio::spawn(async move { app.write_verdict(wanted).await })),
+                Work::Announce(holder, status) => drop(tokio::spawn(async move {
+                    metrics::counter!("outlive_worker_edges_total", "status" => status.as_str()).increment(1);
+                    let mark = outlive_store::WorkerMark::Announced(status);
+                    if let Err(error) = app.store.mark_worker(holder.worker, mark).await {
+                        tracing::warn!(%holder, %error, "status could not be announced");
+                    }
+                })),
+            }
+        }
+    }
+
+    fn claim_order(&self, wanted: &ClaimWanted, request: Option<uuid::Uuid>) -> ClaimOrder {
+        ClaimOrder {
+            holder: wanted.holder,
+            replica: self.replica,
+            home_seq: wanted.home_seq,
+            max: wanted.max,
+            classes: wanted.classes.clone(),
+            request,
+        }
+    }
+
+    /// Room for runs that are about to be created.
+    pub(crate) fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(ClaimWanted, ClaimOrder)> {
+        let wanted = self.driver.offer(counts).into_iter();
+        wanted
+            .map(|(wanted, request)| (self.claim_order(&wanted, request), wanted))
+            .map(|(order, w)| (w, order))
+            .collect()
+    }
+
+    /// A claim was answered: leases go to their worker, hints to whom they concern.
+    pub(crate) fn claimed(self: &Arc<Self>, token: ClaimToken, holder: Holder, result: Result<Claimed, StoreError>) {
+        let (result, rows, commit) = match result {
+            Ok(claimed) => {
+                let leases = claimed.leases.iter().map(|row| self.lease_info(row)).collect();
+                let result = ClaimResult {
+                    leases,
+                    exhausted: claimed.exhausted,
+                    lost_race: claimed.lost_race,
+                    retry_after: claimed.retry_after,
+                    failed: false,
+                };
+                (result, claimed.leases, claimed.commit)
+            }
+            Err(error) => {
+                tracing::warn!(%holder, %error, "claim failed");
+                (ClaimResult { failed: true, ..ClaimResult::default() }, Vec::new(), outlive_store::Commit::default())
+            }
+        };
+        let mut staged: HashMap<_, _> = rows.into_iter().map(|row| self.staged(row)).collect();
+        let work = self.driver.handle(vec![Input::ClaimDone(token, result)], &mut staged);
+        // What no connection took belongs to a worker that polls.
+        if !staged.is_empty() {
+            let leases: Vec<_> = staged.into_values().collect();
+            let mut inner = self.driver.lock();
+            let refused = match inner.polls.remove(&holder) {
+                Some(waiter) => waiter.deliver.try_send(leases).err().map(mpsc::error::TrySendError::into_inner),
+                None => Some(leases),
+            };
+            if let Some(leases) = refused {
+                inner.undelivered.entry(holder).or_default().extend(leases);
+            }
+        }
+        self.start_work(work);
+        self.committed(commit);
+    }
+
+    fn staged(&self, row: LeaseRow) -> (RunId, Lease) {
+        let policy = self.catalog.policy(row.run.queue);
+        let lease = view::lease(row, &policy);
+        (lease.run_id, lease)
+    }
+
+    /// A lease as the engine knows it: judged by the values that its worker is given.
+    pub(crate) fn lease_info(&self, row: &LeaseRow) -> LeaseInfo {
+        LeaseInfo {
+            lease: LeaseRef { run_id: row.run.id, epoch: row.run.epoch },
+            liveness: self.catalog.policy(row.run.queue).liveness(),
+            started: row.run.started_at.is_some(),
+            cancelling: row.run.state == outlive_core::State::Cancelling,
+            since: row.run.lease_observed,
+        }
+    }
+
+    async fn write_verdict(self: &Arc<Self>, wanted: VerdictWanted) {
+        let guard = wanted.evidence.by_absence().then_some((self.replica, wanted.home_seq));
+        let verdict = Verdict {
+            holder: wanted.holder,
+            guard,
+            leases: Some(wanted.leases.clone()),
+            reason: wanted.reason,
+            evidence: wanted.evidence,
+            last_heard_at: self.clock.wall() - wanted.silent_for,
+            budget: LossBudget::Losses,
+            end_session: wanted.end_session,
+        };
+        let budget =
+            if wanted.reason == outlive_core::Reason::LeaseReleased { LossBudget::Free } else { verdict.budget };
+        let result = self.lose(Verdict { budget, ..verdict }).await;
+        let result = match result {
+            Ok(outcome) if outcome.lost_race => self.replaced_meanwhile(&wanted).await,
+            Ok(outcome) => VerdictResult::Committed(outcome.lost),
+            Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+            Err(error) => {
+                tracing::warn!(holder = %wanted.holder, %error, "verdict could not be written");
+                VerdictResult::Failed
+            }
+        };
+        self.input(Input::VerdictDone(wanted, result));
+    }
+
+    /// The guard did not hold. If a newer incarnation has the name, that is evidence 3 and needs no home.
+    async fn replaced_meanwhile(self: &Arc<Self>, wanted: &VerdictWanted) -> VerdictResult {
+        let row = self.store.worker(wanted.holder.worker).await.ok().flatten();
+        if row.is_none_or(|row| row.incarnation <= wanted.holder.incarnation) {
+            return VerdictResult::LostRace;
+        }
+        match self.lose_replaced(wanted.holder, Some(wanted.leases.clone())).await {
+            Ok(outcome) => VerdictResult::Committed(outcome.lost),
+            Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+            Err(_) => VerdictResult::Failed,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Numbers for Prometheus: base units, no run or worker ids as labels.
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+
+const SECONDS: &[f64] = &[
+    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0,
+    7_200.0,
+];
+
+/// The recorder of this process; installed once, however many servers it runs.
+pub(crate) fn handle() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let builder = PrometheusBuilder::new();
+        let builder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS) {
+            Ok(builder) => builder,
+            Err(_) => PrometheusBuilder::new(),
+        };
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        // Another recorder may be there already in a process that embeds the server; then its owner shows the numbers.
+        drop(metrics::set_global_recorder(recorder));
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}
+
+/// Requests by route, method and status.
+pub(crate) async fn measure(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let route = if route.starts_with("/internal/") { "self".to_owned() } else { route };
+    let method = request.method().as_str().to_owned();
+    let start = outlive_api::clock::nanos();
+    let response = next.run(request).await;
+    #[expect(clippy::cast_precision_loss, reason = "a request takes less than 2^53 ns")]
+    let seconds = (outlive_api::clock::nanos() - start) as f64 / 1e9;
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!("outlive_http_request_duration_seconds", "route" => route, "method" => method, "status" => status)
+        .record(seconds);
+    response
+}

@@ -1,0 +1,94 @@
+//! `POST /v1/workers/{id}/claim`: a long poll for work, for workers without a session.
+
+use crate::app::App;
+use crate::driver::PollWaiter;
+use crate::extract::{Body, Token, WorkerPath};
+use crate::reply::{Fault, Reply};
+use crate::view;
+use axum::Json;
+use axum::extract::State;
+use outlive_api::problem::Problem;
+use outlive_api::workers::{ClaimBody, Leases};
+use outlive_core::engine::Input;
+use outlive_core::limits::sizes;
+use outlive_core::{Holder, Millis};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// The longest poll.
+const LONGEST: Millis = Millis::secs(60);
+/// While it is open, a poll counts as presence this often.
+const PRESENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Takes leases; waits for work if there is none. The same `request_id` gives the same leases.
+#[utoipa::path(post, path = "/v1/workers/{id}/claim", tag = "workers", params(("id" = String, Path)), request_body = ClaimBody,
+    responses((status = 200, body = Leases), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn claim(
+    State(app): State<Arc<App>>,
+    WorkerPath(worker): WorkerPath,
+    token: Token,
+    Body(body): Body<ClaimBody>,
+) -> Reply<Leases> {
+    let holder = token.of(worker)?;
+    app.polling(holder).await?;
+    let max = body.max.clamp(1, u32::try_from(sizes::BATCH).unwrap_or(u32::MAX));
+    if let Some(rows) = app.store.claim_request(holder, body.request_id).await? {
+        let leases = rows.into_iter().map(|row| {
+            let policy = app.catalog.policy(row.run.queue);
+            view::lease(row, &policy)
+        });
+        return Ok(Json(Leases { leases: leases.collect() }));
+    }
+    let (deliver, mut delivered) = mpsc::channel(1);
+    let waiter = PollWaiter { request: body.request_id, deliver };
+    if let Some(leases) = app.driver.wait_for_leases(holder, waiter) {
+        return Ok(Json(Leases { leases }));
+    }
+    // Whatever ends this request, a caller that hangs up included, the worker waits no more.
+    let _waiting = Waiting { app: Arc::clone(&app), holder, request: body.request_id };
+    app.input(Input::PollWants(holder, max));
+    let deadline = tokio::time::Instant::now() + body.wait.unwrap_or(Millis::ZERO).min(LONGEST).duration();
+    // A claim that is under way is waited for a moment even without `wait`.
+    let least = tokio::time::Instant::now() + std::time::Duration::from_millis(250);
+    let deadline = deadline.max(least);
+    let mut presence = tokio::time::interval(PRESENCE);
+    loop {
+        tokio::select! {
+            Some(leases) = delivered.recv() => return Ok(Json(Leases { leases })),
+            _ = presence.tick() => app.input(Input::Heard(holder, None)),
+            () = tokio::time::sleep_until(deadline) => return Ok(Json(Leases::default())),
+        }
+        if app.is_stopping() {
+            return Ok(Json(Leases::default()));
+        }
+    }
+}
+
+struct Waiting {
+    app: Arc<App>,
+    holder: Holder,
+    request: uuid::Uuid,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.app.driver.stop_waiting(self.holder, self.request);
+        self.app.input(Input::PollWants(self.holder, 0));
+    }
+}
+
+impl App {
+    /// A call of a worker without a session: it is a sign of life. After a loss or a restart it opens its presence again.
+    pub(crate) async fn polling(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
+        if self.driver.session(holder).is_none() {
+            let Some(opened) = self.store.open_session(holder, self.replica).await? else {
+                return Err(self.not_current(holder).await);
+            };
+            let leases = opened.leases.iter().map(|row| self.lease_info(row)).collect();
+            let info = crate::start::session_info(&opened.worker, opened.home_seq, leases);
+            self.input(Input::Open(info, None, false));
+        }
+        self.input(Input::Heard(holder, None));
+        Ok(())
+    }
+}

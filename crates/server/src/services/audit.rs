@@ -1,0 +1,54 @@
+//! I5, by level: every open lease is under somebody's watch, every ready run is known to be ready, whatever hint was lost.
+
+use super::{Tick, swept};
+use crate::app::App;
+use crate::start::{ghost, session_info};
+use outlive_core::Holder;
+use outlive_core::engine::{Input, LeaseInfo};
+use outlive_store::StoreError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Leases per page.
+const PAGE: u32 = 1_000;
+
+/// One tick.
+pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
+    let mut tick = Tick::default();
+    let mut cursor = None;
+    loop {
+        let page = app.store.leases_after(cursor, PAGE).await?;
+        let mut unwatched: BTreeMap<Holder, Vec<LeaseInfo>> = BTreeMap::new();
+        let mut watched: BTreeMap<Holder, BTreeSet<_>> = BTreeMap::new();
+        for row in &page.rows {
+            let Some((holder, lease)) = row.run.lease() else { continue };
+            tick.found += 1;
+            let known = watched.entry(holder).or_insert_with(|| {
+                app.driver.session(holder).map(|s| s.leases.into_iter().collect()).unwrap_or_default()
+            });
+            if !known.contains(&lease) {
+                unwatched.entry(holder).or_default().push(app.lease_info(row));
+            }
+        }
+        for (holder, leases) in unwatched {
+            tick.acted += leases.len() as u64;
+            let row = app.store.worker(holder.worker).await?;
+            let info = match row.filter(|row| row.holder() == holder && row.session_open) {
+                Some(row) => session_info(&row, row.home_seq, leases),
+                None => ghost(holder, leases),
+            };
+            app.input(Input::Audit(info));
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let ready = app.store.ready_classes().await?;
+    if !ready.is_empty() {
+        app.input(Input::Ready(ready));
+    }
+    let waiting = app.store.audit_waiting(PAGE).await?;
+    let repaired = swept(&app, waiting);
+    Ok(Tick { found: tick.found + repaired.found, acted: tick.acted + repaired.acted, more: false })
+}

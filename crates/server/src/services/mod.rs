@@ -1,0 +1,126 @@
+//! Background duties: one table. Each duty is a tick without input: idempotent, bounded, counted. A duty that fails is
+//! reported and runs again; it never stops another.
+//!
+//! | phase | every | what |
+//! |---|---|---|
+//! | judge | 50 ms | the engine's tick (on a thread-free interval of its own) |
+//! | observed | 1 s | the store's observed clock, which is also its sign of life |
+//! | due | 100 ms | scheduled runs that are due; held and queued runs that expired |
+//! | audit | 5 s | open leases, ready classes and waiting runs, derived again from rows |
+//! | retention | 60 s | what is past its time |
+//! | workers | 10 min | workers that have been offline for 7 days |
+
+mod audit;
+mod due;
+mod judge;
+mod observed;
+mod retention;
+mod worker_gc;
+
+use crate::app::App;
+use outlive_api::ops::Phase;
+use outlive_core::Millis;
+use outlive_store::StoreError;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinHandle;
+
+/// What one tick came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tick {
+    found: u64,
+    acted: u64,
+    /// There is more: tick again at once.
+    more: bool,
+}
+
+type TickFuture = Pin<Box<dyn Future<Output = Result<Tick, StoreError>> + Send>>;
+
+struct Duty {
+    name: &'static str,
+    every: Millis,
+    tick: fn(Arc<App>) -> TickFuture,
+}
+
+const DUTIES: &[Duty] = &[
+    Duty { name: "observed", every: Millis::secs(1), tick: |app| Box::pin(observed::tick(app)) },
+    Duty { name: "due", every: Millis(100), tick: |app| Box::pin(due::tick(app)) },
+    Duty { name: "audit", every: Millis::secs(5), tick: |app| Box::pin(audit::tick(app)) },
+    Duty { name: "retention", every: Millis::secs(60), tick: |app| Box::pin(retention::tick(app)) },
+    Duty { name: "workers", every: Millis::mins(10), tick: |app| Box::pin(worker_gc::tick(app)) },
+];
+
+/// What is known of each phase.
+#[derive(Default)]
+pub(crate) struct Phases(Mutex<BTreeMap<&'static str, Phase>>);
+
+impl Phases {
+    pub(crate) fn all(&self) -> Vec<Phase> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn record(&self, duty: &Duty, now: outlive_core::Wall, result: &Result<Tick, StoreError>) {
+        let mut phases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let phase = phases.entry(duty.name).or_insert_with(|| Phase {
+            name: duty.name.to_owned(),
+            every_ms: duty.every.0,
+            last_success_at: None,
+            ticks: 0,
+            found: 0,
+            acted: 0,
+            failed: 0,
+            last_error: None,
+        });
+        phase.ticks += 1;
+        match result {
+            Ok(tick) => {
+                phase.found += tick.found;
+                phase.acted += tick.acted;
+                phase.last_success_at = Some(now);
+                phase.last_error = None;
+                #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+                metrics::gauge!("outlive_sweep_last_success_timestamp_seconds", "phase" => duty.name)
+                    .set(now.0 as f64 / 1e3);
+            }
+            Err(error) => {
+                phase.failed += 1;
+                phase.last_error = Some(error.to_string());
+                tracing::warn!(phase = duty.name, %error, "sweep failed; it runs again");
+            }
+        }
+    }
+}
+
+/// Starts every duty.
+pub(crate) fn start(app: &Arc<App>) -> Vec<JoinHandle<()>> {
+    let mut loops: Vec<_> = DUTIES.iter().map(|duty| tokio::spawn(keep(Arc::clone(app), duty))).collect();
+    loops.push(tokio::spawn(judge::keep(Arc::clone(app))));
+    loops
+}
+
+async fn keep(app: Arc<App>, duty: &'static Duty) {
+    let mut interval = tokio::time::interval(duty.every.duration());
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        loop {
+            let start = outlive_api::clock::nanos();
+            let result = (duty.tick)(Arc::clone(&app)).await;
+            #[expect(clippy::cast_precision_loss, reason = "a tick takes less than 2^53 ns")]
+            let seconds = (outlive_api::clock::nanos() - start) as f64 / 1e9;
+            metrics::histogram!("outlive_sweep_seconds", "phase" => duty.name).record(seconds);
+            app.phases.record(duty, app.clock.wall(), &result);
+            if !result.is_ok_and(|tick| tick.more) {
+                break;
+            }
+        }
+    }
+}
+
+/// A swept page as a tick's result; its hints are handed on.
+fn swept(app: &Arc<App>, swept: outlive_store::Swept) -> Tick {
+    app.committed(swept.commit);
+    Tick { found: swept.found, acted: swept.acted, more: swept.more }
+}

@@ -1,0 +1,152 @@
+//! Reports of one session: in order, one store call at a time; what has come in meanwhile goes together in the next.
+
+use crate::app::App;
+use outlive_api::report::{OpName, WireItem, WireResult};
+use outlive_api::session::ServerMessage;
+use outlive_core::limits::sizes;
+use outlive_core::{Holder, Incarnation};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Reports that may wait; then the socket is not read.
+const WAITING: usize = 64;
+/// Items that go into one store call.
+const ITEMS: usize = 4 * sizes::BATCH;
+
+struct Report {
+    seq: u64,
+    items: Vec<WireItem>,
+    replay: bool,
+}
+
+/// The sending side.
+pub(super) struct Reports(mpsc::Sender<Report>);
+
+impl Reports {
+    /// Starts the task; it ends when the sending side is dropped.
+    pub(super) fn start(app: Arc<App>, holder: Holder) -> (Self, mpsc::Receiver<ServerMessage>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let (results, out) = mpsc::channel(WAITING);
+        tokio::spawn(work(app, holder, receiver, results));
+        (Self(sender), out)
+    }
+
+    /// Queues one report.
+    pub(super) async fn send(&mut self, seq: u64, items: Vec<WireItem>, replay: bool) -> Result<(), ()> {
+        self.0.send(Report { seq, items, replay }).await.map_err(drop)
+    }
+}
+
+async fn work(app: Arc<App>, holder: Holder, mut queue: mpsc::Receiver<Report>, out: mpsc::Sender<ServerMessage>) {
+    let mut next = queue.recv().await;
+    while let Some(first) = next.take() {
+        let replay = first.replay;
+        let mut together = vec![(first.seq, first.items.len())];
+        let mut items = first.items;
+        while items.len() < ITEMS
+            && let Ok(more) = queue.try_recv()
+        {
+            if more.replay != replay {
+                next = Some(more);
+                break;
+            }
+            together.push((more.seq, more.items.len()));
+            items.extend(more.items);
+        }
+        let Some(results) = app.report_until_known(holder, items, replay).await else { return };
+        let mut results = results.into_iter();
+        for (report_seq, count) in together {
+            let results = results.by_ref().take(count).collect();
+            if out.send(ServerMessage::Results { report_seq, results }).await.is_err() {
+                return;
+            }
+        }
+        if next.is_none() {
+            next = queue.recv().await;
+        }
+    }
+}
+
+impl App {
+    /// Applies items; while the store does not answer, they wait here: the worker keeps them anyway, and its beats go on.
+    async fn report_until_known(
+        self: &Arc<Self>,
+        holder: Holder,
+        items: Vec<WireItem>,
+        replay: bool,
+    ) -> Option<Vec<WireResult>> {
+        loop {
+            match self.report(holder, items.clone(), replay).await {
+                Ok(results) => return Some(results),
+                Err(error) if self.is_stopping() => {
+                    tracing::warn!(%holder, %error, "report not stored before the stop; the worker sends it again");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(%holder, %error, "report not stored yet");
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    /// Applies items of a worker, in order; the answers are in the same order.
+    pub(crate) async fn report(
+        self: &Arc<Self>,
+        holder: Holder,
+        items: Vec<WireItem>,
+        replay: bool,
+    ) -> Result<Vec<WireResult>, outlive_store::StoreError> {
+        let mut results: Vec<Option<WireResult>> = Vec::with_capacity(items.len());
+        let mut good = Vec::with_capacity(items.len());
+        let mut outbox_done = false;
+        for item in items {
+            if item.op == OpName::OutboxDone {
+                outbox_done = true;
+                results.push(Some(WireResult::Ok));
+                continue;
+            }
+            match item.into_item() {
+                Ok(item) => {
+                    good.push(item);
+                    results.push(None);
+                }
+                Err(detail) => results.push(Some(WireResult::Invalid { detail })),
+            }
+        }
+        // What an outbox holds was done by the incarnation before.
+        let before = Holder { incarnation: Incarnation(holder.incarnation.0 - 1), ..holder };
+        let sender = if replay { before } else { holder };
+        let leases: Vec<_> =
+            good.iter().map(|item| (sender, item.lease, item.op.name(), item.op.ends_attempt())).collect();
+        let mut answers = Vec::new();
+        if !good.is_empty() {
+            let reported = self.store.report(sender, good).await?;
+            answers = reported.results;
+            self.committed(reported.commit);
+        }
+        let mut alive: Vec<_> = Vec::new();
+        for ((sender, lease, op, ends), answer) in leases.iter().zip(&answers) {
+            match answer {
+                outlive_core::report::ItemResult::Ok if !ends => alive.push((*sender, *lease)),
+                outlive_core::report::ItemResult::Fenced { .. } | outlive_core::report::ItemResult::Terminal { .. } => {
+                    metrics::counter!("outlive_fenced_writes_total", "op" => *op).increment(1);
+                }
+                _ => {}
+            }
+        }
+        alive.dedup();
+        if !alive.is_empty() {
+            self.input(outlive_core::engine::Input::Reported(alive));
+        }
+        if outbox_done {
+            self.lose_replaced(before, None).await?;
+        }
+        let mut answers = answers.into_iter();
+        let fill = |slot: Option<WireResult>| {
+            slot.or_else(|| answers.next().map(WireResult::from))
+                .unwrap_or(WireResult::Invalid { detail: "not answered".to_owned() })
+        };
+        Ok(results.into_iter().map(fill).collect())
+    }
+}

@@ -1,0 +1,247 @@
+//! Starting and stopping.
+
+use crate::app::App;
+use crate::{router, services, session};
+use outlive_api::clock::SystemClock;
+use outlive_api::ops::Setting;
+use outlive_api::session::{CloseReason, ServerMessage};
+use outlive_core::Millis;
+use outlive_core::engine::{Input, LeaseInfo, Presence, SessionInfo};
+use outlive_store::StoreError;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long agents may trust their leases while a server that stops on purpose comes back.
+const KEEP_TRUST: Millis = Millis::secs(5);
+/// How long connections may take to read the last message.
+const FLUSH: Millis = Millis(500);
+
+/// Where runs are kept.
+#[derive(Clone, Debug)]
+pub enum StoreLocation {
+    /// One file.
+    Sqlite(PathBuf),
+    /// Nowhere: for tests and benchmarks.
+    Memory,
+}
+
+/// What a server needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Where runs are kept.
+    pub store: StoreLocation,
+    /// Listen on an address that is not loopback, without login.
+    pub insecure_listen: bool,
+    /// Effective settings with their origin, to be shown.
+    pub settings: Vec<Setting>,
+    /// The build.
+    pub version: String,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken.
+    #[error("{address} is taken{}", .free.map(|f| format!("; {f} is free: start with --listen {f}")).unwrap_or_default())]
+    AddressTaken {
+        /// The address.
+        address: SocketAddr,
+        /// The next free one.
+        free: Option<SocketAddr>,
+    },
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {detail}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        detail: String,
+    },
+    /// Not loopback, and not asked for.
+    #[error(
+        "{0} is not a loopback address, and this server has no login: whoever reaches it can run commands. \
+         Listen on 127.0.0.1, or, on a private network, add --insecure-listen"
+    )]
+    NotLoopback(SocketAddr),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A server that runs.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    http: JoinHandle<()>,
+    loops: Vec<JoinHandle<()>>,
+    stop_http: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Starts a server. It is bound and ready when this returns.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: Config) -> Result<Server, StartError> {
+    if !config.listen.ip().is_loopback() && !config.insecure_listen {
+        return Err(StartError::NotLoopback(config.listen));
+    }
+    let listener = bind(config.listen).await?;
+    let address = listener.local_addr().map_err(|e| listen_error(config.listen, &e))?;
+    let app = App::open(config, Arc::new(SystemClock)).await?;
+    let (stop_http, mut stopped) = watch::channel(false);
+    let service = router::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+    let http = tokio::spawn(async move {
+        let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| drop(tcp.set_nodelay(true)));
+        let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
+            tracing::error!(%error, "the listener failed");
+        }
+    });
+    let mut loops = services::start(&app);
+    loops.push(tokio::spawn(session::selfbeat::keep(Arc::clone(&app), address)));
+    app.ready.store(true, Ordering::Release);
+    Ok(Server { app, address, http, loops, stop_http })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            let mut free = None;
+            for port in address.port()..address.port().saturating_add(50) {
+                let candidate = SocketAddr::new(address.ip(), port);
+                if TcpListener::bind(candidate).await.is_ok() {
+                    free = Some(candidate);
+                    break;
+                }
+            }
+            Err(StartError::AddressTaken { address, free })
+        }
+        Err(e) => Err(listen_error(address, &e)),
+    }
+}
+
+fn listen_error(address: SocketAddr, error: &std::io::Error) -> StartError {
+    StartError::Listen { address, detail: error.to_string() }
+}
+
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A planned stop: nothing is taken from anybody. Sessions are told to come back and may keep their trust meanwhile.
+    pub async fn stop(self) {
+        self.app.ready.store(false, Ordering::Release);
+        self.app.stopping.send_replace(true);
+        self.app.driver.broadcast(&ServerMessage::Close {
+            why: CloseReason::Shutdown,
+            keep_trust_ms: KEEP_TRUST.0,
+            r#try: Vec::new(),
+        });
+        let flushed = async {
+            while self.app.driver.connections() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH.duration(), flushed).await;
+        self.stop_http.send_replace(true);
+        let abort = self.http.abort_handle();
+        if tokio::time::timeout(FLUSH.duration(), self.http).await.is_err() {
+            abort.abort();
+        }
+        for task in &self.loops {
+            task.abort();
+        }
+        for task in self.loops {
+            let _ = task.await;
+        }
+        let observed = self.app.driver.look(|engine| engine.observed().now());
+        if let Err(error) = self.app.store.advance_observed(observed).await {
+            tracing::warn!(%error, "the observed clock could not be saved");
+        }
+    }
+}
+
+impl App {
+    /// At the start: every session that was open may come back, and every open lease is watched, with a full TTL.
+    pub(crate) async fn adopt_all(self: &Arc<Self>) -> Result<(), StoreError> {
+        let mut leases: BTreeMap<_, Vec<LeaseInfo>> = BTreeMap::new();
+        let mut cursor = None;
+        loop {
+            let page = self.store.leases_after(cursor, 1_000).await?;
+            for row in &page.rows {
+                if let Some((holder, _)) = row.run.lease() {
+                    leases.entry(holder).or_default().push(self.lease_info(row));
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let workers = self.store.workers(None, after, 1_000).await?;
+            let Some(last) = workers.last() else { break };
+            after = Some(last.id);
+            for worker in workers.into_iter().filter(|w| w.session_open) {
+                let held = leases.remove(&worker.holder()).unwrap_or_default();
+                self.input(Input::Adopt(session_info(&worker, worker.home_seq, held)));
+            }
+        }
+        for (holder, held) in leases {
+            self.input(Input::Audit(ghost(holder, held)));
+        }
+        Ok(())
+    }
+}
+
+/// A session as the engine takes it.
+pub(crate) fn session_info(
+    worker: &outlive_store::WorkerRow,
+    home_seq: outlive_core::HomeSeq,
+    leases: Vec<LeaseInfo>,
+) -> SessionInfo {
+    let presence = match worker.presence {
+        outlive_store::Presence::Session => Presence::Session,
+        outlive_store::Presence::Poll(interval) => Presence::Poll(interval),
+        outlive_store::Presence::None => Presence::None,
+    };
+    SessionInfo {
+        holder: worker.holder(),
+        profile: worker.profile.clone(),
+        presence,
+        home_seq,
+        draining: worker.draining,
+        leases,
+    }
+}
+
+/// The holder of leases whose session is not open: an earlier incarnation, or one that was lost half-way.
+pub(crate) fn ghost(holder: outlive_core::Holder, leases: Vec<LeaseInfo>) -> SessionInfo {
+    SessionInfo {
+        holder,
+        profile: outlive_core::class::WorkerProfile::default(),
+        presence: Presence::Session,
+        home_seq: outlive_core::HomeSeq(0),
+        draining: true,
+        leases,
+    }
+}

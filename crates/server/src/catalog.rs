@@ -103,11 +103,11 @@ impl App {
     }
 
     /// The numbers of a match class; made at first use, with its queue.
-    pub(crate) async fn class(self: &Arc<Self>, class: MatchClass) -> Result<(ClassId, QueueId), StoreError> {
-        if let Some(known) = self.catalog.read(|m| m.classes.get(&class).copied()) {
+    pub(crate) async fn class(self: &Arc<Self>, class: &MatchClass) -> Result<(ClassId, QueueId), StoreError> {
+        if let Some(known) = self.catalog.read(|m| m.classes.get(class).copied()) {
             return Ok(known);
         }
-        let row = self.store.intern_class(class).await?;
+        let row = self.store.intern_class(class.clone()).await?;
         let known = (row.id, row.queue);
         if self.catalog.queue(row.queue).is_none() {
             let snapshot = self.store.load().await?;

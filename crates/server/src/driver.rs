@@ -363,16 +363,23 @@ impl App {
         self.input(Input::VerdictDone(wanted, result));
     }
 
-    /// The guard did not hold. If a newer incarnation has the name, that is evidence 3 and needs no home.
+    /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home. A
+    /// newer home of the same incarnation is a connection that opened meanwhile, or that never came about; it is adopted,
+    /// with a full TTL, unless its connection is here by now.
     async fn replaced_meanwhile(self: &Arc<Self>, wanted: &VerdictWanted) -> VerdictResult {
-        let row = self.store.worker(wanted.holder.worker).await.ok().flatten();
-        if row.is_none_or(|row| row.incarnation <= wanted.holder.incarnation) {
-            return VerdictResult::LostRace;
+        let holder = wanted.holder;
+        let Ok(Some(row)) = self.store.worker(holder.worker).await else { return VerdictResult::LostRace };
+        if row.incarnation > holder.incarnation {
+            return match self.lose_replaced(holder, Some(wanted.leases.clone())).await {
+                Ok(outcome) => VerdictResult::Committed(outcome.lost),
+                Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+                Err(_) => VerdictResult::Failed,
+            };
         }
-        match self.lose_replaced(wanted.holder, Some(wanted.leases.clone())).await {
-            Ok(outcome) => VerdictResult::Committed(outcome.lost),
-            Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
-            Err(_) => VerdictResult::Failed,
+        if let Ok(leases) = self.store.leases_of(holder).await {
+            let leases = leases.iter().map(|row| self.lease_info(row)).collect();
+            self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
         }
+        VerdictResult::LostRace
     }
 }

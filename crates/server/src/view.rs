@@ -228,7 +228,7 @@ impl App {
             Some(s) => Some(s.heard_ago),
             None => Some(self.clock.wall().since(row.last_heard_at)),
         };
-        let held = session.as_ref().map(|s| s.leases.clone()).unwrap_or_default();
+        let held = self.driver.look(|e| e.leases(row.holder()));
         Worker {
             id: row.id,
             namespace: row.profile.namespace,

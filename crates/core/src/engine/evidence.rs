@@ -216,6 +216,10 @@ impl Engine {
 
     pub(super) fn adopt(&mut self, info: SessionInfo, now: Mono) {
         let holder = info.holder;
+        // What is in memory may be newer than the row from which this was read.
+        if self.sessions.get(&holder).is_some_and(|s| s.home_seq >= info.home_seq) {
+            return;
+        }
         self.admit(info, None, false, now);
         self.reschedule(holder);
     }

@@ -122,7 +122,8 @@ pub enum Input {
     Ready(Vec<ClassId>),
     /// Runs are about to be created: which sessions should claim in the same transaction?
     Offer(Vec<(ClassId, u32)>),
-    /// A session of before the start: it may come back. Its leases are armed with a full TTL.
+    /// A session as the store has it, without a connection: of before the start, or of a connection that never came about.
+    /// It may come back; its leases are armed with a full TTL. Older than what is in memory: ignored.
     Adopt(SessionInfo),
     /// A connection opened, and the store made this its home. Workers that poll have none.
     Open(SessionInfo, Option<ConnId>, Proxied),

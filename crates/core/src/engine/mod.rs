@@ -36,7 +36,7 @@ pub use status::Status;
 
 use crate::policy::{Liveness, QueuePolicy, derive};
 use crate::time::{Millis, Mono, Observed};
-use crate::{Holder, LeaseRef, QueueId, Reason};
+use crate::{Holder, HomeSeq, LeaseRef, QueueId, Reason};
 use matching::Matching;
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,7 @@ impl Engine {
         (self.sessions.len(), self.sessions.values().map(|s| s.leases.len()).sum())
     }
 
-    /// What a session holds, and when it was last heard.
+    /// A session as people may see it.
     #[must_use]
     pub fn session(&self, holder: Holder, now: Mono) -> Option<SessionView> {
         let session = self.sessions.get(&holder)?;
@@ -126,20 +126,21 @@ impl Engine {
             heard_ago: now.since(session.heard_at),
             connected: session.conn.is_some(),
             least_ttl: session.ttl(&session.least),
-            free: session.free(),
-            leases: session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect(),
+            held: session.leases.len(),
         })
     }
 
-    /// Every holder in memory, in order.
-    pub fn holders(&self) -> impl Iterator<Item = Holder> {
-        self.sessions.keys().copied()
+    /// What a session holds, in order of id.
+    #[must_use]
+    pub fn leases(&self, holder: Holder) -> Vec<LeaseRef> {
+        let leases = self.sessions.get(&holder).into_iter().flat_map(|s| s.leases.iter());
+        leases.map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect()
     }
 
-    /// Whether the session whose name this is has an open connection.
+    /// The home of a session in memory.
     #[must_use]
-    pub fn connection(&self, holder: Holder) -> Option<ConnId> {
-        self.sessions.get(&holder)?.conn.as_ref().map(|c| c.id)
+    pub fn home_seq(&self, holder: Holder) -> Option<HomeSeq> {
+        self.sessions.get(&holder).map(|s| s.home_seq)
     }
 
     /// The least liveness policy of a worker's queues: beats follow from it.
@@ -205,7 +206,7 @@ impl Engine {
 }
 
 /// A session as people may see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionView {
     /// By the one predicate.
     pub status: Status,
@@ -215,8 +216,6 @@ pub struct SessionView {
     pub connected: bool,
     /// By which an idle session is judged.
     pub least_ttl: Millis,
-    /// Free credit.
-    pub free: u32,
-    /// What it holds.
-    pub leases: Vec<LeaseRef>,
+    /// How many leases it holds.
+    pub held: usize,
 }

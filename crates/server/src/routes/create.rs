@@ -79,16 +79,17 @@ pub(super) async fn create(
 ) -> Result<(Created, Vec<String>), Fault> {
     let mut runs = Vec::with_capacity(bodies.len());
     let mut ready: BTreeMap<_, u32> = BTreeMap::new();
-    let mut warnings = Vec::new();
+    // What is doubtful about a class is asked once, however many runs of it a batch has.
+    let mut doubts: BTreeMap<outlive_core::ClassId, Option<String>> = BTreeMap::new();
     for (index, body) in bodies.into_iter().enumerate() {
         let at = |field: &str| if list.is_empty() { field.to_owned() } else { format!("{list}[{index}].{field}") };
-        let (run, warning) = read(app, &namespace, body, &at).await?;
+        let run = read(app, &namespace, body, &at, &mut doubts).await?;
         if !run.new.hold && run.new.run_at.is_none() && run.new.serial_key.is_none() {
             *ready.entry(run.new.class).or_default() += 1;
         }
-        warnings.extend(warning);
         runs.push(run);
     }
+    let warnings = doubts.into_values().flatten().collect();
     let app = Arc::clone(app);
     let created = App::detached(async move { app.create(namespace, runs, idempotency, ready).await }).await?;
     Ok((created, warnings))
@@ -135,7 +136,8 @@ async fn read(
     namespace: &str,
     body: wire::NewRun,
     at: &impl Fn(&str) -> String,
-) -> Result<(CreateRun, Option<String>), Fault> {
+    doubts: &mut BTreeMap<outlive_core::ClassId, Option<String>>,
+) -> Result<CreateRun, Fault> {
     validate(&body, at)?;
     let class = MatchClass {
         namespace: namespace.to_owned(),
@@ -144,15 +146,15 @@ async fn read(
         requires: body.requires,
         pin: body.pin,
     };
-    let (class_id, queue_id) = app.class(class.clone()).await?;
-    let policy = app.catalog.queue(queue_id).map(|q| q.policy.admission).unwrap_or_default();
-    let warning = app.with_candidates(namespace, |workers| unmatched(&class, workers)).await?;
-    let warning = warning.filter(|(code, _)| !matches!(*code, "all_slots_busy" | "pin_busy")).map(|(_, detail)| detail);
-    if let (Admission::Gate, Some(detail)) = (policy, &warning) {
-        return Err(Fault::new(
-            Code::NotAdmitted,
-            format!("queue {} admits only what a worker can take: {detail}", class.queue),
-        ));
+    let (class_id, queue_id) = app.class(&class).await?;
+    if !doubts.contains_key(&class_id) {
+        let doubt = app.doubt(&class).await?;
+        let admission = app.catalog.policy(queue_id).admission;
+        if let (Admission::Gate, Some(detail)) = (admission, &doubt) {
+            let detail = format!("queue {} admits only what a worker can take: {detail}", class.queue);
+            return Err(Fault::new(Code::NotAdmitted, detail));
+        }
+        doubts.insert(class_id, doubt);
     }
     let options = RunOptions {
         max_attempts: body.max_attempts,
@@ -186,7 +188,15 @@ async fn read(
     };
     let id_chosen = body.id.is_some();
     let run = CreateRun { new, id_chosen, on_conflict, input: body.input, options, checkpoint: None };
-    Ok((run, warning))
+    Ok(run)
+}
+
+impl App {
+    /// Why no worker that is known now could take a run of this class, slots apart.
+    async fn doubt(&self, class: &MatchClass) -> Result<Option<String>, Fault> {
+        let found = self.with_candidates(&class.namespace, |workers| unmatched(class, workers)).await?;
+        Ok(found.filter(|(code, _)| !matches!(*code, "all_slots_busy" | "pin_busy")).map(|(_, detail)| detail))
+    }
 }
 
 /// A UUIDv7 of the server's.

@@ -229,8 +229,7 @@ impl App {
     fn candidate<'r>(&self, row: &'r WorkerRow) -> Candidate<'r> {
         let session = self.driver.session(row.holder());
         let takes_work = session.as_ref().is_some_and(|s| s.status == Status::Online && !row.left);
-        let free =
-            session.map_or(0, |s| row.profile.slots.saturating_sub(u32::try_from(s.leases.len()).unwrap_or(u32::MAX)));
+        let free = session.map_or(0, |s| row.profile.slots.saturating_sub(u32::try_from(s.held).unwrap_or(u32::MAX)));
         Candidate { profile: &row.profile, takes_work, free }
     }
 

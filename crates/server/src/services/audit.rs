@@ -23,9 +23,9 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
         for row in &page.rows {
             let Some((holder, lease)) = row.run.lease() else { continue };
             tick.found += 1;
-            let known = watched.entry(holder).or_insert_with(|| {
-                app.driver.session(holder).map(|s| s.leases.into_iter().collect()).unwrap_or_default()
-            });
+            let known = watched
+                .entry(holder)
+                .or_insert_with(|| app.driver.look(|engine| engine.leases(holder)).into_iter().collect());
             if !known.contains(&lease) {
                 unwatched.entry(holder).or_default().push(app.lease_info(row));
             }

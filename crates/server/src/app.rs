@@ -13,7 +13,7 @@ use outlive_store::Store;
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use tokio::sync::watch;
 
 /// Shared by all.
@@ -34,6 +34,8 @@ pub(crate) struct App {
     pub(crate) stopping: watch::Sender<bool>,
     /// The send time of the last self-beat that came in through the listener; 0: none yet.
     pub(crate) self_beat: AtomicU64,
+    /// The start of the newest recovery that has been counted, on the store's clock.
+    pub(crate) recoveries_counted: AtomicI64,
     /// Answers `/readyz`.
     pub(crate) ready: AtomicBool,
     pub(crate) metrics: metrics_exporter_prometheus::PrometheusHandle,
@@ -60,6 +62,7 @@ impl App {
             observed_at_start: snapshot.observed,
             stopping: watch::channel(false).0,
             self_beat: AtomicU64::new(0),
+            recoveries_counted: AtomicI64::new(clock.wall().0),
             ready: AtomicBool::new(false),
             metrics: crate::metrics::handle(),
             store,

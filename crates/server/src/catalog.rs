@@ -47,6 +47,10 @@ impl CatalogCache {
         })
     }
 
+    pub(crate) fn queues(&self) -> Vec<Arc<QueueRow>> {
+        self.read(|m| m.queues.values().cloned().collect())
+    }
+
     pub(crate) fn queues_of(&self, namespace: &str) -> Vec<Arc<QueueRow>> {
         self.read(|m| m.queues.values().filter(|q| q.namespace == namespace).cloned().collect())
     }

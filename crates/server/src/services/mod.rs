@@ -7,11 +7,13 @@
 //! | observed | 1 s | the store's observed clock, which is also its sign of life |
 //! | due | 100 ms | scheduled runs that are due; held and queued runs that expired |
 //! | audit | 5 s | open leases, ready classes and waiting runs, derived again from rows |
+//! | gauges | 5 s | numbers that are levels: queues, workers, recoveries |
 //! | retention | 60 s | what is past its time |
 //! | workers | 10 min | workers that have been offline for 7 days |
 
 mod audit;
 mod due;
+mod gauges;
 mod judge;
 mod observed;
 mod retention;
@@ -48,6 +50,7 @@ const DUTIES: &[Duty] = &[
     Duty { name: "observed", every: Millis::secs(1), tick: |app| Box::pin(observed::tick(app)) },
     Duty { name: "due", every: Millis(100), tick: |app| Box::pin(due::tick(app)) },
     Duty { name: "audit", every: Millis::secs(5), tick: |app| Box::pin(audit::tick(app)) },
+    Duty { name: "gauges", every: Millis::secs(5), tick: |app| Box::pin(gauges::tick(app)) },
     Duty { name: "retention", every: Millis::secs(60), tick: |app| Box::pin(retention::tick(app)) },
     Duty { name: "workers", every: Millis::mins(10), tick: |app| Box::pin(worker_gc::tick(app)) },
 ];

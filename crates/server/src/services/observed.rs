@@ -13,7 +13,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     let lag = app.clock.mono().since(app.started).0.saturating_sub(observed.since(app.observed_at_start).0);
     #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds fit")]
     {
-        metrics::gauge!("outlive_workers", "status" => "session").set(sessions as f64);
+        metrics::gauge!("outlive_sessions").set(sessions as f64);
         metrics::gauge!("outlive_leases_active").set(leases as f64);
         metrics::gauge!("outlive_observed_time_lag_seconds").set(lag as f64 / 1e3);
         metrics::gauge!("outlive_output_readers").set(app.hub.readers() as f64);

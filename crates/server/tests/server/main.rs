@@ -1,6 +1,7 @@
 //! A real server on a free port, over its real interface.
 
 mod polling;
+mod restart;
 mod runs;
 mod safety;
 mod sessions;

@@ -1,0 +1,1 @@
+//! The agent's decisions, without a process, a socket or a clock.

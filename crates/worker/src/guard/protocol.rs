@@ -1,0 +1,197 @@
+//! The lines between agent and guard.
+
+use crate::agent::GuardEvent;
+use crate::reach::{Domain, name, parse_name};
+use outlive_core::policy::OnIsolation;
+use outlive_core::{LeaseRef, Mono};
+use std::fmt;
+use std::path::PathBuf;
+
+/// The first line: which processes are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header(pub Domain);
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Domain { prefix, session, cgroup } = &self.0;
+        let path = cgroup.as_ref().map_or("-".into(), |path| path.to_string_lossy());
+        writeln!(f, "domain {prefix} {session} {path}")
+    }
+}
+
+impl Header {
+    /// Reads it.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.strip_prefix("domain ")?.splitn(3, ' ');
+        let (prefix, session, path) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?);
+        Some(Self(Domain { prefix, session, cgroup: (path != "-").then(|| PathBuf::from(path)) }))
+    }
+}
+
+/// What the agent tells the guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A lease that may have processes from now on.
+    Track {
+        /// Which.
+        lease: LeaseRef,
+        /// What to do at its deadline.
+        isolation: OnIsolation,
+        /// On the clock that counts suspend.
+        deadline: Mono,
+        /// Its process group, if it is known already.
+        group: Option<i32>,
+    },
+    /// Its process group.
+    Group {
+        /// Whose.
+        lease: LeaseRef,
+        /// The number of its leader.
+        group: i32,
+    },
+    /// A deadline moves.
+    Trust {
+        /// To this.
+        at: Mono,
+        /// Of these.
+        leases: Vec<LeaseRef>,
+    },
+    /// Nothing of it is left.
+    Untrack {
+        /// Which.
+        lease: LeaseRef,
+    },
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Track { lease, isolation, deadline, group } => {
+                let word = match isolation {
+                    OnIsolation::Freeze => "freeze",
+                    OnIsolation::Continue => "continue",
+                    OnIsolation::Stop => "stop",
+                };
+                writeln!(f, "track {} {word} {} {}", name(*lease), deadline.0, group.unwrap_or(0))
+            }
+            Self::Group { lease, group } => writeln!(f, "group {} {group}", name(*lease)),
+            Self::Trust { at, leases } => {
+                write!(f, "trust {}", at.0)?;
+                leases.iter().try_for_each(|lease| write!(f, " {}", name(*lease)))?;
+                writeln!(f)
+            }
+            Self::Untrack { lease } => writeln!(f, "untrack {}", name(*lease)),
+        }
+    }
+}
+
+impl Command {
+    /// Reads a line without its end.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let verb = words.next()?;
+        Some(match verb {
+            "track" => {
+                let lease = parse_name(words.next()?)?;
+                let isolation = match words.next()? {
+                    "freeze" => OnIsolation::Freeze,
+                    "continue" => OnIsolation::Continue,
+                    "stop" => OnIsolation::Stop,
+                    _ => return None,
+                };
+                let deadline = Mono(words.next()?.parse().ok()?);
+                let group = words.next()?.parse().ok().filter(|&g| g > 1);
+                Self::Track { lease, isolation, deadline, group }
+            }
+            "group" => {
+                let lease = parse_name(words.next()?)?;
+                Self::Group { lease, group: words.next()?.parse().ok().filter(|&g| g > 1)? }
+            }
+            "trust" => {
+                let at = Mono(words.next()?.parse().ok()?);
+                Self::Trust { at, leases: words.filter_map(parse_name).collect() }
+            }
+            "untrack" => Self::Untrack { lease: parse_name(words.next()?)? },
+            _ => return None,
+        })
+    }
+}
+
+/// What the guard tells the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It watches.
+    Ready,
+    /// It acted on a lease.
+    Did(LeaseRef, GuardEvent),
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => writeln!(f, "ready"),
+            Self::Did(lease, event) => {
+                let word = match event {
+                    GuardEvent::Frozen => "frozen",
+                    GuardEvent::Thawed => "thawed",
+                    GuardEvent::Stopped => "stopped",
+                };
+                writeln!(f, "{word} {}", name(*lease))
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// Reads a line without its end.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        if line == "ready" {
+            return Some(Self::Ready);
+        }
+        let (word, lease) = line.split_once(' ')?;
+        let event = match word {
+            "frozen" => GuardEvent::Frozen,
+            "thawed" => GuardEvent::Thawed,
+            "stopped" => GuardEvent::Stopped,
+            _ => return None,
+        };
+        Some(Self::Did(parse_name(lease)?, event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outlive_core::{Epoch, RunId, Wall};
+
+    #[test]
+    fn lines_read_back_as_written() {
+        let lease = LeaseRef { run_id: RunId::from_parts(Wall(5), 6), epoch: Epoch(7) };
+        let commands = [
+            Command::Track { lease, isolation: OnIsolation::Stop, deadline: Mono(5), group: None },
+            Command::Track { lease, isolation: OnIsolation::Freeze, deadline: Mono(5), group: Some(77) },
+            Command::Group { lease, group: 55 },
+            Command::Trust { at: Mono(9), leases: vec![lease, lease] },
+            Command::Untrack { lease },
+        ];
+        for command in commands {
+            assert_eq!(Command::parse(command.to_string().trim_end()), Some(command));
+        }
+        for reply in [Reply::Ready, Reply::Did(lease, GuardEvent::Thawed)] {
+            assert_eq!(Reply::parse(reply.to_string().trim_end()), Some(reply));
+        }
+        let domain = Domain { prefix: "a.b".into(), session: 3, cgroup: Some("/with a space/x".into()) };
+        assert_eq!(Header::parse(Header(domain.clone()).to_string().trim_end()), Some(Header(domain)));
+    }
+
+    #[test]
+    fn no_line_can_mean_the_first_process_or_every_process() {
+        let lease = LeaseRef { run_id: RunId::from_parts(Wall(5), 6), epoch: Epoch(7) };
+        for group in ["1", "0", "-1", "x"] {
+            assert_eq!(Command::parse(&format!("group {} {group}", name(lease))), None);
+        }
+    }
+}

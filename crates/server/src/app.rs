@@ -32,6 +32,8 @@ pub(crate) struct App {
     pub(crate) observed_at_start: outlive_core::Observed,
     /// Set when the server stops: sessions are told, nothing new is taken.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Set when the store writes nothing more: only a new start helps.
+    pub(crate) broken: watch::Sender<bool>,
     /// The send time of the last self-beat that came in through the listener; 0: none yet.
     pub(crate) self_beat: AtomicU64,
     /// The start of the newest recovery that has been counted, on the store's clock.
@@ -61,6 +63,7 @@ impl App {
             started: now,
             observed_at_start: snapshot.observed,
             stopping: watch::channel(false).0,
+            broken: watch::channel(false).0,
             self_beat: AtomicU64::new(0),
             recoveries_counted: AtomicI64::new(clock.wall().0),
             ready: AtomicBool::new(false),

@@ -104,12 +104,14 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let app = App::open(config, Arc::new(SystemClock)).await?;
     let (stop_http, mut stopped) = watch::channel(false);
     let service = router::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+    let served = Arc::clone(&app);
     let http = tokio::spawn(async move {
         let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| drop(tcp.set_nodelay(true)));
         let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
         if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
             tracing::error!(%error, "the listener failed");
         }
+        served.broken.send_replace(true);
     });
     let mut loops = services::start(&app);
     loops.push(tokio::spawn(session::selfbeat::keep(Arc::clone(&app), address)));
@@ -144,6 +146,11 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Until the server cannot go on by itself: its listener ended, or its store writes nothing more.
+    pub async fn stopped(&self) {
+        let _ = self.app.broken.subscribe().wait_for(|broken| *broken).await;
     }
 
     /// A planned stop: nothing is taken from anybody. Sessions are told to come back and may keep their trust meanwhile.

@@ -19,7 +19,7 @@ use outlive_store::{Commit, StoreError};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A write that waits for its turn.
 pub(crate) trait Command: Send {
@@ -71,6 +71,8 @@ pub(crate) struct Signs {
     pub(crate) committed: AtomicU64,
     /// When the oldest command that is not answered was given; [`NOTHING`]: none.
     pub(crate) pending: AtomicU64,
+    /// Nothing more is written.
+    pub(crate) broken: AtomicBool,
 }
 
 /// No command waits.
@@ -89,7 +91,11 @@ pub(crate) struct Db {
 impl Db {
     pub(crate) fn new(conn: Connection, clock: Arc<dyn Clock>) -> Done<Self> {
         let cache = Cache::load(&conn)?;
-        let signs = Signs { committed: AtomicU64::new(clock.mono().0), pending: AtomicU64::new(NOTHING) };
+        let signs = Signs {
+            committed: AtomicU64::new(clock.mono().0),
+            pending: AtomicU64::new(NOTHING),
+            broken: AtomicBool::new(false),
+        };
         let (classes, feed) = (Classes::default(), Feed::default());
         Ok(Self { conn, classes, cache, feed, clock, signs: Arc::new(signs), broken: None })
     }
@@ -167,6 +173,7 @@ impl Db {
             Ok(cache) => self.cache = cache,
             Err(fault) => self.broken = Some(format!("the store cannot be read again: {fault:?}")),
         }
+        self.signs.broken.store(self.broken.is_some(), Ordering::Release);
     }
 
     fn execute(&self, sql: &'static str) -> Done<()> {

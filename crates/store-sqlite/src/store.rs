@@ -74,7 +74,11 @@ impl SqliteStore {
         let since = |at: u64| now.since(Mono(at));
         let pending = self.signs.pending.load(Ordering::Acquire);
         let since_commit: Millis = since(self.signs.committed.load(Ordering::Relaxed));
-        Pulse { since_commit, pending: (pending != NOTHING).then(|| since(pending)) }
+        Pulse {
+            since_commit,
+            pending: (pending != NOTHING).then(|| since(pending)),
+            broken: self.signs.broken.load(Ordering::Acquire),
+        }
     }
 
     /// Runs a command in a transaction. `weight`: how many runs, items or leases are in it.

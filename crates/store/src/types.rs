@@ -694,4 +694,6 @@ pub struct Pulse {
     pub since_commit: Millis,
     /// How long the oldest write that is under way has waited; none if nothing waits.
     pub pending: Option<Millis>,
+    /// It writes nothing more until it is opened again: the disk failed, and what an `fsync` lost cannot be known.
+    pub broken: bool,
 }

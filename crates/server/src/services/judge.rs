@@ -14,6 +14,9 @@ pub(super) async fn keep(app: Arc<App>) {
     loop {
         interval.tick().await;
         let pulse = app.store.pulse();
+        if pulse.broken {
+            app.broken.send_replace(true);
+        }
         let sent = app.self_beat.load(Ordering::Acquire);
         let senses = Senses {
             since_commit: pulse.since_commit,

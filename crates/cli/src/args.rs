@@ -1,6 +1,9 @@
 //! The tree of commands.
 
-use crate::commands::{completions, explain, queues, recoveries, run, runs, step, stuck, workers};
+use crate::commands::{
+    bench, completions, demo, dev, explain, openapi, queues, recoveries, run, runs, server, step, stuck, worker,
+    workers,
+};
 use crate::context::Global;
 use clap::{Parser, Subcommand};
 
@@ -30,6 +33,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::Args),
+    Dev(dev::Args),
+    Server(server::Args),
+    Worker(worker::Args),
     Run(Box<run::Args>),
     Runs(Box<runs::Args>),
     Workers(workers::Args),
@@ -37,6 +44,11 @@ pub(crate) enum Command {
     Recoveries(recoveries::Args),
     Stuck(stuck::Args),
     Step(step::Args),
+    Bench(bench::Args),
     Config(explain::Args),
+    Openapi(openapi::Args),
     Completions(completions::Args),
+    /// Watches over a worker's processes; started by the worker
+    #[command(hide = true)]
+    Guard,
 }

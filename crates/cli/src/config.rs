@@ -224,7 +224,8 @@ pub(crate) fn no_color() -> bool {
 
 /// Variables of ours, which must not reach processes that we start with settings of their own.
 pub(crate) fn own_variables() -> Vec<OsString> {
-    std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with(PREFIX)).collect()
+    let ours = |name: &OsString| name.to_string_lossy().starts_with(PREFIX) && name != "OUTLIVE_ISOLATION";
+    std::env::vars_os().map(|(name, _)| name).filter(ours).collect()
 }
 
 /// What an attempt's process knows about itself.

@@ -114,7 +114,7 @@ impl From<ClientError> for Failure {
             ClientError::Problem(problem) => {
                 let mut message = problem.detail.clone();
                 for field in &problem.errors {
-                    message.push_str(&format!("\n  {}: {}", field.field, field.detail));
+                    message += &["\n  ", &field.field, ": ", &field.detail].concat();
                 }
                 let exit = match (problem.status, problem.code.as_str()) {
                     (400 | 413 | 415 | 422, _) => Exit::Usage,

@@ -10,7 +10,7 @@ use crate::render::{Look, print_bytes, say};
 use outlive_api::client::sse::{OutputQuery, OutputStream};
 use outlive_api::client::{Client, ClientError};
 use outlive_api::output::OutputEvent;
-use outlive_core::{Millis, RunId, State};
+use outlive_core::{Millis, Reason, RunId, State};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -147,23 +147,27 @@ impl<'a> Screen<'a> {
                 let from = a.checkpoint.as_ref().map(|c| format!(", from its checkpoint {}", cut(c.text())));
                 let from = from.unwrap_or_default();
                 self.attempts += 1;
-                if a.recovered_from.is_some() {
-                    self.tell(&format!(
-                        "goes on at {} (epoch {}){from}; what came before belongs to the lost attempt",
-                        a.worker_name, a.epoch
-                    ));
-                } else if self.attempts > 1 {
-                    self.tell(&format!("next attempt, at {} (epoch {}){from}", a.worker_name, a.epoch));
-                } else {
-                    self.tell(&format!("{} runs at {}", spoken(self.f.id), a.worker_name));
-                }
+                let (at, before) = (&a.worker_name, a.reason.filter(|_| a.recovered_from.is_some()));
+                let line = match before {
+                    Some(reason) if is_own_failure(reason) => {
+                        format!("tries again at {at} (epoch {}){from}; before, {}", a.epoch, reason.text())
+                    }
+                    Some(Reason::LeaseReleased) => format!("goes on at {at} (epoch {}){from}", a.epoch),
+                    Some(_) => format!(
+                        "goes on at {at} (epoch {}){from}; what came before belongs to the lost attempt",
+                        a.epoch
+                    ),
+                    None if self.attempts > 1 => format!("next attempt, at {at} (epoch {}){from}", a.epoch),
+                    None => format!("{} runs at {at}", spoken(self.f.id)),
+                };
+                self.tell(&line);
                 self.waits_for.clear();
             }
             OutputEvent::Lost(lost) => {
-                self.tell(&format!("attempt lost: {}. Another worker takes over…", lost.reason.text()))
+                self.tell(&format!("attempt lost: {}. Another worker takes over…", lost.reason.text()));
             }
             OutputEvent::Gap(gap) => {
-                self.tell(&format!("output from {} to {} is gone ({})", gap.from, gap.to, gap.why))
+                self.tell(&format!("output from {} to {} is gone ({})", gap.from, gap.to, gap.why));
             }
             OutputEvent::End(_) => {}
         }
@@ -191,6 +195,15 @@ impl<'a> Screen<'a> {
             self.at_line_start = true;
         }
     }
+}
+
+/// Whether the work itself ended the attempt, not the loss of its worker.
+const fn is_own_failure(reason: Reason) -> bool {
+    use Reason::{ExitCode, HandlerError, OomKilled, OutputInvalid, ProgressTimeout, Rejected, RunTimeout, Signal};
+    matches!(
+        reason,
+        ExitCode | HandlerError | OomKilled | OutputInvalid | ProgressTimeout | Rejected | RunTimeout | Signal
+    )
 }
 
 fn cut(text: &str) -> String {

@@ -59,9 +59,8 @@ fn only(text: &str, how: &str, found: &[Run]) -> Result<Option<RunId>, Failure> 
         [one] => Ok(Some(one.id)),
         many => {
             let mut message = format!("several runs have an id that {how}s with {text}; name one with more digits:");
-            for run in many {
-                message.push_str(&format!("\n  {}  {:10} {}", run.id, run.state, crate::render::rows::what(run)));
-            }
+            let line = |run: &Run| format!("\n  {}  {:10} {}", run.id, run.state, crate::render::rows::what(run));
+            message.extend(many.iter().map(line));
             Err(Failure::usage(message))
         }
     }
@@ -69,8 +68,8 @@ fn only(text: &str, how: &str, found: &[Run]) -> Result<Option<RunId>, Failure> 
 
 /// An id for a new run; choosing it here makes the call that creates the run safe to repeat.
 pub(crate) fn new_run() -> RunId {
-    let random = || Uuid::now_v7().as_u128() & u128::from(u64::MAX);
-    RunId::from_parts(SystemClock.wall(), (random() << 64) | (random() << 2))
+    // The ten bytes of a version 4 UUID that are random throughout come first after this.
+    RunId::from_parts(SystemClock.wall(), Uuid::new_v4().as_u128().rotate_left(80))
 }
 
 /// The worker that `text` names.

@@ -37,8 +37,7 @@ struct ExplainArgs {
     /// The policy of this queue of the server, instead of the defaults
     #[arg(long, value_name = "NAME", conflicts_with = "lease_ttl")]
     queue: Option<String>,
-    /// What would follow from this lease_ttl
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", help = "What would follow from this lease_ttl")]
     lease_ttl: Option<Millis>,
     /// The settings of single commands too
     #[arg(short, long)]

@@ -1,7 +1,11 @@
 //! One file per command.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod dev;
 pub(crate) mod explain;
+pub(crate) mod openapi;
 pub(crate) mod queues;
 pub(crate) mod recoveries;
 pub(crate) mod run;
@@ -9,8 +13,10 @@ pub(crate) mod runs;
 pub(crate) mod runs_act;
 pub(crate) mod runs_output;
 pub(crate) mod runs_show;
+pub(crate) mod server;
 pub(crate) mod step;
 pub(crate) mod stuck;
+pub(crate) mod worker;
 pub(crate) mod workers;
 
 use crate::exit::{Exit, Failure};

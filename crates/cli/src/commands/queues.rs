@@ -58,7 +58,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     let client = cx.client()?;
     match args.command {
         Command::List => {
-            list(&cx.look, &client.queues().await?.queues, "no queues yet; the first run creates its own")?
+            list(&cx.look, &client.queues().await?.queues, "no queues yet; the first run creates its own")?;
         }
         Command::Show { queue } => show(cx, &client.queue(&queue).await?)?,
         Command::Set { queue, values } => {
@@ -70,7 +70,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
             show(cx, &client.put_queue(&queue, &merged(&now, &values)?).await?)?;
         }
         Command::Pause { queue } => {
-            said(cx, &client.queue_action(&queue, "pause").await?, "is paused; what runs, goes on")?
+            said(cx, &client.queue_action(&queue, "pause").await?, "is paused; what runs, goes on")?;
         }
         Command::Resume { queue } => said(cx, &client.queue_action(&queue, "resume").await?, "is open")?,
     }

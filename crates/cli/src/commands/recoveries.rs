@@ -58,9 +58,9 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     let found = fetch(&client, run, which.limit).await?;
     let empty = "nothing was lost so far. To see it happen: outlive demo";
     if report {
-        show_report(&cx.look, &found, empty)?
+        show_report(&cx.look, &found, empty)?;
     } else {
-        list(&cx.look, &found, empty)?
+        list(&cx.look, &found, empty)?;
     }
     Ok(Exit::Ok)
 }

@@ -98,13 +98,11 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
         return waited(cx, &client, run.id, limit).await;
     }
     let what = Follow { id: run.id, what: OutputQuery::default(), talk: !args.quiet };
-    match follow(&client, what, &cx.look, None).await? {
-        Followed::Ended(_) => ended(&client, run.id, args.quiet).await,
-        _ => {
-            say_detached(run.id);
-            Ok(Exit::Ok)
-        }
+    if let Followed::Ended(_) = follow(&client, what, &cx.look, None).await? {
+        return ended(&client, run.id, args.quiet).await;
     }
+    say_detached(run.id);
+    Ok(Exit::Ok)
 }
 
 fn limit(text: &str) -> Result<Option<Millis>, Failure> {
@@ -232,24 +230,22 @@ async fn ended(client: &Client, id: RunId, quiet: bool) -> Done {
         print(result.text())?;
     }
     if !quiet {
-        if let Some(line) = verdict(&run) {
-            say(&line);
-        }
+        say(&verdict(&run));
     }
     Ok(of_state(run.state))
 }
 
-/// One sentence about an end that is not plainly good.
-pub(crate) fn verdict(run: &Run) -> Option<String> {
+/// One sentence about a run's end.
+pub(crate) fn verdict(run: &Run) -> String {
     let name = spoken(run.id);
-    let took = run.started_at.zip(run.finished_at).map(|(a, b)| text::span(b.since(a)));
+    let state = run.state.as_str().replace('_', " ");
     if run.state == outlive_core::State::Succeeded {
-        let losses = text::count(run.losses as usize, "lost attempt");
-        let after = if run.losses > 0 { format!(" after {losses}") } else { String::new() };
-        return Some(format!(
-            "── {name} succeeded{after}{}",
-            took.map(|t| format!(", the last attempt took {t}")).filter(|_| run.losses > 0).unwrap_or_default()
-        ));
+        let lost = text::count(run.losses as usize, "lost attempt");
+        return if run.losses > 0 {
+            format!("── {name} {state} after {lost}")
+        } else {
+            format!("── {name} {state}")
+        };
     }
     let exit = run.exit.as_ref().and_then(|e| match (&e.signal, e.code) {
         (Some(signal), _) => Some(format!("ended by {signal}")),
@@ -261,5 +257,5 @@ pub(crate) fn verdict(run: &Run) -> Option<String> {
     let tries =
         if run.failures > 1 { format!(" (attempt {} of {})", run.failures, run.max_attempts) } else { String::new() };
     let colon = if why.is_empty() { "" } else { ": " };
-    Some(format!("── {name} {}{tries}{colon}{why}", run.state.as_str().replace('_', " ")))
+    format!("── {name} {state}{tries}{colon}{why}")
 }

@@ -106,6 +106,11 @@ const ACTIVE: &str = "held,scheduled,queued,claimed,running,cancelling";
 const ENDED: &str = "succeeded,failed,cancelled,timed_out,lost,expired";
 
 impl Filter {
+    /// By states alone.
+    pub(crate) fn states(states: &str) -> Self {
+        Self { state: states.to_owned(), ..Self::default() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         let fields = [&self.state, &self.queue, &self.kind, &self.worker, &self.subject];
         let more = [&self.serial_key, &self.parent, &self.tag, &self.stuck, &self.reason];

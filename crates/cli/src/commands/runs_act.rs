@@ -53,9 +53,12 @@ pub(crate) async fn cancel(cx: &Context, args: &CancelArgs) -> Done {
     let body = CancelBody { reason: args.reason_text.clone() };
     let ids = args.several.resolve(&client, "cancel").await?;
     let done = each(&ids, "cancelling", async |id| client.cancel_run(id, &body).await).await;
-    finish(cx, done, |run| match run.state.is_terminal() {
-        true => format!("{} is {}", spoken(run.id), run.state),
-        false => format!("{} is told to stop (TERM, then KILL after its grace)", spoken(run.id)),
+    finish(cx, done, |run| {
+        if run.state.is_terminal() {
+            format!("{} is {}", spoken(run.id), run.state)
+        } else {
+            format!("{} is told to stop (TERM, then KILL after its grace)", spoken(run.id))
+        }
     })
 }
 

@@ -34,8 +34,8 @@ pub(crate) async fn run(cx: &Context, args: &Args) -> Done {
     match follow(&client, Follow { id, what, talk }, &cx.look, None).await? {
         Followed::Ended(state) if args.follow => {
             let run = client.run(id).await?;
-            if let Some(line) = super::run::verdict(&run).filter(|_| talk) {
-                say(&line);
+            if talk {
+                say(&super::run::verdict(&run));
             }
             Ok(of_state(state))
         }

@@ -41,7 +41,7 @@ fn fields(look: &Look, run: &Run) -> Vec<(&'static str, Field)> {
     let opt = |t: &Option<String>| t.clone().unwrap_or_default();
     let worker = run.lease.as_ref().map(|l| format!("{} (start {} of it)", l.worker_name, l.incarnation));
     let stuck = run.stuck.as_ref().map(|s| format!("{}: {}", s.kind, s.why)).unwrap_or_default();
-    let end = verdict(run).filter(|_| run.state.is_terminal()).unwrap_or_default();
+    let end = if run.state.is_terminal() { verdict(run) } else { String::new() };
     let took = run.started_at.map(|s| text::span(run.finished_at.unwrap_or(look.now).since(s)));
     let losses = if run.losses > 0 { format!(", {} lost", run.losses) } else { String::new() };
     let last = |t: &Option<String>| t.as_deref().map(|t| t.trim_end().to_owned()).unwrap_or_default();

@@ -140,7 +140,7 @@ impl Channel {
         if let Some(data) = data {
             // Verbatim, so that numbers and the order of keys survive.
             text.truncate(text.len() - 1);
-            text.push_str(&format!(",\"data\":{}}}", data.text().replace('\n', " ")));
+            text += &[",\"data\":", &data.text().replace('\n', " "), "}"].concat();
         }
         text.push('\n');
         self.stream.get_mut().write_all(text.as_bytes())?;

@@ -1,0 +1,71 @@
+//! `outlive bench`: what it can do on this machine, through the real interfaces, with every result checked.
+//!
+//! | file | measures |
+//! |---|---|
+//! | [`throughput`] | no-op runs per second, submit to finished, beside raw SQLite |
+//! | [`latency`] | submit to handler started, idle |
+//! | [`recovery`] | kill to running again |
+//! | [`agent`] | (hidden) the worker whose handler does nothing |
+//! | [`probe`] | this machine: fsync, processor time, its name |
+
+pub(crate) mod agent;
+mod latency;
+mod probe;
+pub(crate) mod recovery;
+mod throughput;
+
+use super::Done;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::render::{Format, one, print};
+use clap::Subcommand;
+use serde::Serialize;
+
+const EXAMPLES: &str = "Examples:
+  outlive bench throughput --runs 50000
+  outlive bench latency
+  outlive bench recovery --kills 200 --child
+  outlive bench recovery --kills 200 --agent -o json
+";
+
+/// Measure throughput, latency and recovery on this machine
+#[derive(Debug, clap::Args)]
+#[command(before_help = EXAMPLES, arg_required_else_help = true, subcommand_required = true,
+          after_help = "Measure with a release build on a quiet machine. Ratios and distributions travel between machines, times do not.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// No-op runs through the real interface, submit to finished, each checked for exactly one finish
+    Throughput(throughput::Args),
+    /// Submit to handler started, on an idle server
+    Latency(latency::Args),
+    /// Kill to running again, of a command and of a worker
+    Recovery(recovery::Args),
+    #[command(hide = true)]
+    Agent(agent::Args),
+}
+
+pub(crate) async fn run(cx: &Context, args: Args) -> Done {
+    match args.command {
+        Command::Throughput(args) => throughput::run(cx, &args).await,
+        Command::Latency(args) => latency::run(cx, &args).await,
+        Command::Recovery(args) => recovery::run(cx, &args).await,
+        Command::Agent(args) => agent::run(cx, args).await,
+    }
+}
+
+/// The result, and whether what was measured can be believed.
+fn finish<T: Serialize>(cx: &Context, result: &T, lines: &[String], wrong: Option<String>) -> Done {
+    match cx.look.format {
+        Format::Table | Format::Wide => lines.iter().try_for_each(|line| print(line))?,
+        _ => one(&cx.look, result, "bench", String::new)?,
+    }
+    match wrong {
+        None => Ok(Exit::Ok),
+        Some(wrong) => Err(Failure::failed(wrong)),
+    }
+}

@@ -1,0 +1,212 @@
+//! No-op runs per second, from submit to finished, through HTTP, a session and SQLite with its syncs.
+//!
+//! Server and worker are processes of their own; the load is this one. Beside it, in the same minute: what SQLite alone can
+//! do with the same rows and syncs (`examples/lives` of the store's crate, if it has been built).
+
+use super::super::Done;
+use super::super::runs::{Filter, matching};
+use super::{finish, probe};
+use crate::config;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::fleet::{Fleet, LOOK};
+use crate::render::say;
+use crate::stats::figure;
+use outlive_api::client::Client;
+use outlive_api::clock::nanos;
+use outlive_api::runs::{NewRun, NewRuns};
+use outlive_core::{Json, RunId, State};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Runs
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    runs: usize,
+    /// Connections that submit
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    connections: usize,
+    /// Runs in one request
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    batch: usize,
+    /// Runs at once in the worker
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    slots: usize,
+    /// Program that measures raw SQLite; default: examples/lives beside this one
+    #[arg(long, value_name = "PROGRAM")]
+    raw: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Measured {
+    machine: String,
+    runs: usize,
+    seconds: f64,
+    runs_per_second: f64,
+    submitted_per_second: f64,
+    raw_per_second: Option<f64>,
+    ratio: Option<f64>,
+    fsync_p50_ms: f64,
+    cpu_server_s: f64,
+    cpu_worker_s: f64,
+    cpu_load_s: f64,
+    finished_once: usize,
+}
+
+/// Runs before the clock starts: connections, caches, page cache.
+const WARM_UP: usize = 2_000;
+
+pub(super) async fn run(cx: &Context, args: &Args) -> Done {
+    let mut fleet = Fleet::start().await?;
+    let measured = measure(&mut fleet, args).await;
+    fleet.stop().await;
+    let m = measured?;
+    let raw = match (m.raw_per_second, m.ratio) {
+        (Some(raw), Some(ratio)) => {
+            format!("raw SQLite    {raw:.0} lives/s with the same rows and syncs: ratio {ratio:.2} (aim ≥ 0.40)")
+        }
+        _ => "raw SQLite    not measured; build it with: cargo build --release -p outlive-store-sqlite --example lives"
+            .to_owned(),
+    };
+    let share = |s: f64| format!("{s:.2} s ({:.0} %)", 100.0 * s / m.seconds);
+    let lines = [
+        format!("machine       {}", m.machine),
+        format!(
+            "command       outlive bench throughput --runs {} --connections {} --batch {} --slots {}",
+            args.runs, args.connections, args.batch, args.slots
+        ),
+        format!(
+            "throughput    {:.0} runs/s, submit to finished ({} in {:.2} s; submitted at {:.0}/s)",
+            m.runs_per_second, m.runs, m.seconds, m.submitted_per_second
+        ),
+        raw,
+        format!("fsync p50     {}", figure(m.fsync_p50_ms)),
+        format!(
+            "time goes to  server {}, worker {}, load {} of one core",
+            share(m.cpu_server_s),
+            share(m.cpu_worker_s),
+            share(m.cpu_load_s)
+        ),
+        format!("checked       {} of {} runs finished exactly once", m.finished_once, m.runs),
+    ];
+    let wrong = (m.finished_once != m.runs).then(|| "not every run finished exactly once".to_owned());
+    finish(cx, &m, &lines, wrong)
+}
+
+async fn measure(fleet: &mut Fleet, args: &Args) -> Result<Measured, Failure> {
+    fleet.add_idle_worker("bench", args.slots)?;
+    fleet.online(1).await?;
+    load(fleet, args, WARM_UP).await?;
+    drained(&fleet.client).await?;
+    let (server, worker, load_pid) = (fleet.server.pid, fleet.workers[0].pid, std::process::id());
+    let cpu = || [server, worker, load_pid].map(probe::cpu_seconds);
+    let (before, began) = (cpu(), nanos());
+    let ids = load(fleet, args, args.runs).await?;
+    let submitted = nanos() - began;
+    drained(&fleet.client).await?;
+    let took = nanos() - began;
+    let after = cpu();
+    let fsync = probe::fsync(&fleet.path(""))?;
+    let raw = raw(args);
+    let [cpu_server_s, cpu_worker_s, cpu_load_s] = [0, 1, 2].map(|i| after[i] - before[i]);
+    let finished_once = finished_once(&fleet.client, &ids, WARM_UP).await?;
+    let per_second = rate(ids.len(), took);
+    Ok(Measured {
+        machine: probe::machine(),
+        runs: ids.len(),
+        seconds: seconds(took),
+        runs_per_second: per_second,
+        submitted_per_second: rate(ids.len(), submitted),
+        raw_per_second: raw,
+        ratio: raw.map(|raw| per_second / raw),
+        fsync_p50_ms: fsync.p50_ms,
+        cpu_server_s,
+        cpu_worker_s,
+        cpu_load_s,
+        finished_once,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "measurements are far below 2^52")]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn rate(count: usize, nanos: u64) -> f64 {
+    count as f64 / seconds(nanos)
+}
+
+/// Submits that many over all connections; their ids.
+async fn load(fleet: &Fleet, args: &Args, count: usize) -> Result<Vec<RunId>, Failure> {
+    let connections = args.connections.max(1);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..connections {
+        let client = Client::new(&fleet.url, outlive_api::DEFAULT_NAMESPACE)?;
+        let share = count / connections + usize::from(number < count % connections);
+        let batch = args.batch.clamp(1, outlive_core::limits::sizes::BATCH);
+        tasks.spawn(async move {
+            let mut ids = Vec::with_capacity(share);
+            while ids.len() < share {
+                let runs = vec![NewRun::of(super::agent::KIND, Json::null()); batch.min(share - ids.len())];
+                ids.extend(client.create_runs(&NewRuns { runs }).await?.runs.into_iter().map(|r| r.id));
+            }
+            Ok::<_, Failure>(ids)
+        });
+    }
+    let mut all = Vec::with_capacity(count);
+    while let Some(ids) = tasks.join_next().await {
+        all.extend(ids.map_err(|e| Failure::failed(e.to_string()))??);
+    }
+    Ok(all)
+}
+
+/// Waits until nothing is queued or leased any more.
+async fn drained(client: &Client) -> Result<(), Failure> {
+    loop {
+        let counts = client.queue("default").await?.counts;
+        if counts.queued + counts.running + counts.scheduled + counts.held == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Runs of ours that succeeded in their first and only attempt. One claim (epoch 1) can be finished once: the fence sees to
+/// it; here it is counted.
+async fn finished_once(client: &Client, ids: &[RunId], others: usize) -> Result<usize, Failure> {
+    say("checking every run…");
+    let ours: BTreeSet<_> = ids.iter().collect();
+    let (runs, _) = matching(client, &Filter::default(), ids.len() + others).await?;
+    let good =
+        runs.iter().filter(|r| r.state == State::Succeeded && r.epoch.0 == 1 && r.losses == 0 && r.failures == 0);
+    Ok(good.map(|r| r.id).filter(|id| ours.contains(id)).collect::<BTreeSet<_>>().len())
+}
+
+/// Whole lives per second in SQLite alone: the number that the store's example prints last.
+fn raw(args: &Args) -> Option<f64> {
+    let beside = || config::this_binary().ok().map(|binary| binary.with_file_name("examples").join("lives"));
+    let program = args.raw.clone().or_else(beside).filter(|p| p.is_file())?;
+    say("measuring raw SQLite…");
+    let output = std::process::Command::new(program).output().ok()?;
+    per_second(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The number before `lives/s` in the text.
+fn per_second(text: &str) -> Option<f64> {
+    let (before, _) = text.split_once("lives/s").or_else(|| text.split_once("/s"))?;
+    before.split_whitespace().next_back()?.replace([',', '_'], "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_raw_number_is_read_out_of_the_example_s_text() {
+        assert_eq!(per_second("raw: 51,234 lives/s at batches of 500"), Some(51_234.0));
+        assert_eq!(per_second("nothing"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! `outlive server`: the server alone.
+
+use super::Done;
+use crate::children;
+use crate::context::Context;
+use crate::exit::{Exit, Failure};
+use crate::logs;
+use crate::render::{print, say};
+use outlive_api::ops::Setting;
+use outlive_server::{Config, Server, StartError, StoreLocation};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The store of a server that is told none.
+const DEFAULT_STORE: &str = "sqlite:outlive.db";
+
+/// Start a server
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:
+  outlive server --store sqlite:/var/lib/outlive/outlive.db
+  outlive server --listen 127.0.0.1:7070
+",
+    after_help = "SIGTERM stops it in order: workers are told, nothing is taken from anybody, and their work goes on meanwhile."
+)]
+pub(crate) struct Args {
+    /// Where runs are kept: sqlite:PATH, or memory to keep nothing
+    #[arg(long, env = "OUTLIVE_STORE", value_name = "STORE", default_value = DEFAULT_STORE, hide_env_values = true)]
+    store: String,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, env = "OUTLIVE_LISTEN", value_name = "ADDRESS", default_value = outlive_api::DEFAULT_ADDRESS, hide_env_values = true)]
+    listen: String,
+    /// Allow an address that is not loopback, without login: whoever reaches it can run commands
+    #[arg(long, env = "OUTLIVE_INSECURE_LISTEN", hide_env_values = true)]
+    insecure_listen: bool,
+    /// What to log: error, warn, info, debug, or a filter of tracing
+    #[arg(long, env = "OUTLIVE_LOG", value_name = "FILTER", default_value = "info", hide_env_values = true)]
+    log: String,
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done {
+    if args.supervised {
+        children::end_with_parent()?;
+    }
+    logs::start(&args.log)?;
+    let config = Config {
+        listen: address(&args.listen)?,
+        store: store(&args.store)?,
+        insecure_listen: args.insecure_listen,
+        settings,
+        version: crate::VERSION.to_owned(),
+    };
+    let server = start(config).await?;
+    print(&format!("http://{}", server.address()))?;
+    say(&format!(
+        "outlive server {}: ready, store {}. Ctrl-C or SIGTERM stops it in order",
+        crate::VERSION,
+        args.store
+    ));
+    tokio::select! {
+        () = asked_to_stop() => {
+            say("stopping: workers are told, nothing is taken from them");
+            server.stop().await;
+            Ok(Exit::Ok)
+        }
+        failure = broken(&server) => Err(failure),
+    }
+}
+
+/// Starts a server, or says why not and what to do.
+pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
+    outlive_server::start(config).await.map_err(|e| match &e {
+        StartError::AddressTaken { address, free } => {
+            let failure = Failure::failed(format!("{address} is taken by another program (perhaps another outlive)"));
+            match free {
+                Some(free) => failure.hint(format!("the next free one: --listen {free}")),
+                None => failure.hint("choose another with --listen"),
+            }
+        }
+        StartError::NotLoopback(_) => Failure::usage(e.to_string()),
+        _ => Failure::failed(format!("the server cannot start: {e}")),
+    })
+}
+
+/// Resolves when the server can no longer serve.
+pub(crate) async fn broken(_: &Server) -> Failure {
+    std::future::pending().await
+}
+
+/// `host:port`, names allowed.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| {
+        Failure::usage(format!("--listen {text}: not an address and port")).hint("one looks like 127.0.0.1:7070")
+    })
+}
+
+/// `sqlite:PATH` or `memory`.
+pub(crate) fn store(text: &str) -> Result<StoreLocation, Failure> {
+    match text.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreLocation::Sqlite(path.into())),
+        None if text == "memory" => Ok(StoreLocation::Memory),
+        _ => Err(Failure::usage(format!("--store {text}: not a store"))
+            .hint("one looks like sqlite:/var/lib/outlive/outlive.db")),
+    }
+}
+
+/// Resolves at the first Ctrl-C or SIGTERM.
+pub(crate) async fn asked_to_stop() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_has_a_kind_and_a_place() {
+        assert!(matches!(store("sqlite:/x/y.db"), Ok(StoreLocation::Sqlite(p)) if p.ends_with("y.db")));
+        assert!(matches!(store("memory"), Ok(StoreLocation::Memory)));
+        for bad in ["sqlite:", "/x/y.db", "postgres://x"] {
+            assert_eq!(store(bad).err().map(|e| e.exit), Some(Exit::Usage), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A server and workers as child processes, for the demo and the benchmarks.
+
+use crate::children::Child;
+use crate::exit::Failure;
+use crate::render::say;
+use outlive_api::client::Client;
+use outlive_api::workers::Worker;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a child may take to be ready.
+const READY: Duration = Duration::from_secs(10);
+/// Between two looks at a state that is waited for.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
+
+/// The processes, in a folder that goes with them.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    folder: TempDir,
+    pub(crate) server: Child,
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) workers: Vec<Child>,
+}
+
+impl Fleet {
+    /// A server on a free port with a database in a temporary folder.
+    pub(crate) async fn start() -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("outlive-").tempdir()?;
+        let store = format!("sqlite:{}", folder.path().join("outlive.db").display());
+        let log = folder.path().join("server.log");
+        let mut server = Child::start("server", ["server", "--store", &store, "--listen", "127.0.0.1:0"], &log)?;
+        let url = tokio::time::timeout(READY, server.first_line()).await.ok().flatten();
+        let Some(url) = url else {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(Failure::failed(format!("the server did not start: {}", said.trim())));
+        };
+        let client = Client::new(&url, outlive_api::DEFAULT_NAMESPACE)?;
+        Ok(Self { folder, server, url, client, workers: Vec::new() })
+    }
+
+    /// Where everything lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A worker that takes commands.
+    pub(crate) fn add_worker(&mut self, name: &str, slots: usize) -> Result<(), Failure> {
+        let slots = slots.to_string();
+        let state = self.path(name).display().to_string();
+        let args =
+            ["worker", "--server", &self.url, "--name", name, "--slots", &slots, "--state-dir", &state, "--allow-exec"];
+        self.workers.push(Child::start(name, args, &self.path(&format!("{name}.log")))?);
+        Ok(())
+    }
+
+    /// A worker that does nothing, fast, in a process of its own.
+    pub(crate) fn add_idle_worker(&mut self, name: &str, slots: usize) -> Result<(), Failure> {
+        let slots = slots.to_string();
+        let state = self.path(name).display().to_string();
+        let args = ["bench", "agent", "--server", &self.url, "--name", name, "--slots", &slots, "--state-dir", &state];
+        self.workers.push(Child::start(name, args, &self.path(&format!("{name}.log")))?);
+        Ok(())
+    }
+
+    /// Waits until that many workers are online.
+    pub(crate) async fn online(&self, count: usize) -> Result<Vec<Worker>, Failure> {
+        let ready = async {
+            loop {
+                let workers = self.client.workers().await?.workers;
+                if workers.iter().filter(|w| w.status == "online").count() >= count {
+                    return Ok(workers);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        match tokio::time::timeout(READY, ready).await {
+            Ok(workers) => workers,
+            Err(_) => Err(Failure::failed(format!(
+                "the workers did not come online; their logs are in {}",
+                self.folder.path().display()
+            ))),
+        }
+    }
+
+    /// The worker process of that name, taken out of the fleet.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Child> {
+        let index = self.workers.iter().position(|w| w.name == name)?;
+        Some(self.workers.remove(index))
+    }
+
+    /// Workers first, so that they can say goodbye.
+    pub(crate) async fn stop(mut self) {
+        for worker in &self.workers {
+            worker.signal(rustix::process::Signal::TERM);
+        }
+        for worker in &mut self.workers {
+            worker.stop(Duration::from_millis(500)).await;
+        }
+        self.server.stop(Duration::from_secs(5)).await;
+        let path = self.folder.path().to_owned();
+        if self.folder.close().is_err() {
+            say(&format!("{} could not be removed", path.display()));
+        }
+    }
+}

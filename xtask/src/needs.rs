@@ -1,0 +1,176 @@
+//! What tests and lints need of a machine: one table. A service that a later test needs (PostgreSQL, Redis, …) is a row: it
+//! is started privately and found by nobody else.
+
+use crate::shell::{Cargo, Done, cargo, first_line, root, stage};
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Building the runner may take this long; then `cargo test` does its work.
+const INSTALL_LIMIT: Duration = Duration::from_mins(10);
+
+/// Who needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Test,
+    Lint,
+}
+
+/// Both.
+pub(crate) const ALL: &[Of] = &[Of::Test, Of::Lint];
+
+/// What happens if it cannot be provided.
+enum Without {
+    /// Nothing works.
+    Stop,
+    /// This happens instead.
+    Go(&'static str),
+}
+
+/// One row.
+struct Need {
+    name: &'static str,
+    of: &'static [Of],
+    /// Its version, if it is there.
+    found: fn() -> Option<String>,
+    /// Provides it.
+    provide: fn() -> Done,
+    without: Without,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        name: "a C compiler",
+        of: ALL,
+        found: c_compiler,
+        provide: || Err("install one (Debian and Ubuntu: `apt-get install gcc libc6-dev`), or name it in CC".to_owned()),
+        without: Without::Stop,
+    },
+    Need {
+        name: "cargo-nextest",
+        of: &[Of::Test],
+        found: nextest,
+        provide: install_nextest,
+        without: Without::Go("`cargo test` runs the tests"),
+    },
+    Need {
+        name: "rustfmt",
+        of: &[Of::Lint],
+        found: || first_line(cargo(), &["fmt", "--version"]),
+        provide: || component("rustfmt"),
+        without: Without::Stop,
+    },
+    Need {
+        name: "clippy",
+        of: &[Of::Lint],
+        found: || first_line(cargo(), &["clippy", "--version"]),
+        provide: || component("clippy"),
+        without: Without::Stop,
+    },
+    Need {
+        name: "cargo-deny",
+        of: &[Of::Lint],
+        found: deny,
+        provide: || Err("optional: `cargo install --locked cargo-deny`".to_owned()),
+        without: Without::Go("licences and advisories are not checked"),
+    },
+];
+
+/// Provides what is missing.
+pub(crate) fn provide(of: &[Of]) -> Done {
+    stage("set-up", || NEEDS.iter().filter(|need| need.of.iter().any(|o| of.contains(o))).try_for_each(provide_one))
+}
+
+fn provide_one(need: &Need) -> Done {
+    if let Some(version) = (need.found)() {
+        eprintln!("   {}: {version}", need.name);
+        return Ok(());
+    }
+    eprintln!("   {}: missing", need.name);
+    match ((need.provide)(), &need.without) {
+        (Ok(()), _) => Ok(()),
+        (Err(why), Without::Stop) => Err(format!("{} is needed: {why}", need.name)),
+        (Err(why), Without::Go(instead)) => {
+            eprintln!("   {}: {why}; {instead}", need.name);
+            Ok(())
+        }
+    }
+}
+
+fn c_compiler() -> Option<String> {
+    let named = env::var_os("CC");
+    named.into_iter().chain(["cc", "gcc", "clang"].map(Into::into)).find_map(|c| first_line(c, &["--version"]))
+}
+
+/// The runner's version, if there is one: an installed one, or our own.
+pub(crate) fn nextest() -> Option<String> {
+    first_line(cargo(), &["nextest", "--version"]).or_else(|| first_line(own_nextest(), &["nextest", "--version"]))
+}
+
+/// cargo-deny's version.
+pub(crate) fn deny() -> Option<String> {
+    first_line(cargo(), &["deny", "--version"])
+}
+
+/// A cargo command of the runner.
+pub(crate) fn nextest_command() -> Cargo {
+    let path = env::join_paths(std::iter::once(tools().join("bin")).chain(env::split_paths(&search_path())));
+    let cargo = Cargo::new(["nextest", "run", "--workspace"]);
+    match path {
+        Ok(path) => cargo.env("PATH", path),
+        Err(_) => cargo,
+    }
+}
+
+fn search_path() -> std::ffi::OsString {
+    env::var_os("PATH").unwrap_or_default()
+}
+
+fn own_nextest() -> PathBuf {
+    tools().join("bin").join("cargo-nextest")
+}
+
+/// Tools are kept beside what is built, not in the home of whoever builds.
+fn tools() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join("tools")
+}
+
+fn install_nextest() -> Done {
+    Cargo::new(["install", "--locked", "--quiet", "cargo-nextest", "--root"]).args([tools()]).run_for(INSTALL_LIMIT)
+}
+
+fn component(name: &str) -> Done {
+    match first_line("rustup", &["component", "add", name]) {
+        Some(_) => Ok(()),
+        None => Err(format!("`rustup component add {name}` failed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MISSING: Need = Need {
+        name: "a thing",
+        of: ALL,
+        found: || None,
+        provide: || Err("it cannot be had".to_owned()),
+        without: Without::Stop,
+    };
+
+    #[test]
+    fn what_cannot_be_provided_stops_with_its_name_and_what_to_do() {
+        assert_eq!(provide_one(&MISSING), Err("a thing is needed: it cannot be had".to_owned()));
+    }
+
+    #[test]
+    fn what_can_be_done_without_stops_nothing() {
+        assert_eq!(provide_one(&Need { without: Without::Go("something else happens"), ..MISSING }), Ok(()));
+    }
+
+    #[test]
+    fn what_is_there_is_not_provided_again() {
+        let present = Need { found: || Some("1.0".to_owned()), provide: || panic!("it was there"), ..MISSING };
+        assert_eq!(provide_one(&present), Ok(()));
+    }
+}

@@ -152,7 +152,9 @@ impl<'a> Screen<'a> {
                     Some(reason) if is_own_failure(reason) => {
                         format!("tries again at {at} (epoch {}){from}; before, {}", a.epoch, reason.text())
                     }
-                    Some(Reason::LeaseReleased) => format!("goes on at {at} (epoch {}){from}", a.epoch),
+                    Some(Reason::LeaseReleased | Reason::WorkerLeft) => {
+                        format!("goes on at {at} (epoch {}){from}", a.epoch)
+                    }
                     Some(_) => format!(
                         "goes on at {at} (epoch {}){from}; what came before belongs to the lost attempt",
                         a.epoch

@@ -85,8 +85,10 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
 }
 
 /// Resolves when the server can no longer serve.
-pub(crate) async fn broken(_: &Server) -> Failure {
-    std::future::pending().await
+pub(crate) async fn broken(server: &Server) -> Failure {
+    server.stopped().await;
+    Failure::failed("the server stopped: its store takes no more writes; see the log above")
+        .hint("nothing that was acknowledged is lost. Look at the disk, then start it again")
 }
 
 /// `host:port`, names allowed.

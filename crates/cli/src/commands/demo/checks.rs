@@ -235,7 +235,7 @@ mod tests {
         let found = processes_of(std::process::id());
         assert!(found.iter().any(|p| p.pid == child.id()) && found.len() >= 2);
         child.kill().unwrap();
-        assert!(stat(child.id()).is_none(), "a zombie is not left over");
         child.wait().unwrap();
+        assert!(stat(child.id()).is_none());
     }
 }

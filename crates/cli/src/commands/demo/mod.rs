@@ -113,12 +113,8 @@ async fn play(cx: &Context, args: &Args, fleet: &mut Fleet) -> Done {
         fleet.add_worker(&format!("w-{number}"), slots)?;
     }
     fleet.online(workers).await?;
-    say(&format!(
-        "a server at {}, {} and {}: each counts to {LINES}, with a checkpoint after every line",
-        fleet.url,
-        text::count(workers, "worker"),
-        text::count(runs, "run")
-    ));
+    let what = [text::count(workers, "worker"), text::count(runs, "run")].join(" and ");
+    say(&format!("a server at {} with {what}, each counting to {LINES} with a checkpoint per line", fleet.url));
     let ids = submit(fleet, runs).await?;
     let names: Vec<_> = fleet.workers.iter().map(|w| w.name.clone()).collect();
     let mut screen = Screen::new(&cx.look, &ids, &names, LINES);
@@ -226,9 +222,8 @@ fn report(look: &Look, report: &Report<'_>) -> Done {
     if matches!(look.format, Format::Table | Format::Wide) {
         print("\nRecoveries")?;
         list(&Look { width: None, ..*look }, report.recoveries, "none")?;
-        print(
-            "detect: last sign of life to verdict · requeue: to queued · claim: to another worker · resume: to started · redo: to where it was\n",
-        )?;
+        print("  detect   last sign of life to verdict     requeue  to queued     claim  to another worker")?;
+        print("  resume   to started there                 redo     to where it was when it was lost\n")?;
         for check in report.checks {
             let (mark, tone) = if check.ok { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
             print(&format!("{} {}", paint(look, tone, mark), check.text))?;

@@ -123,5 +123,8 @@ impl Screen {
         for bar in self.rows.iter().chain([&self.head]) {
             bar.abandon();
         }
+        if self.live {
+            say("");
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! What a person or a script sees of the command line, against a real server and worker.
 
-mod support;
-
+use crate::support::{Answer, House, outlive};
 use std::process::Stdio;
-use support::{Answer, House, outlive};
 
 #[test]
 fn a_command_s_output_and_end_come_through() {

@@ -1,10 +1,8 @@
 //! A worker is killed, a server is restarted: the work goes on, and whoever watches sees it once.
 
-mod support;
-
+use crate::support::{Answer, House, serve};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
-use support::{Answer, House, serve};
 
 /// Counts from its checkpoint to 20, with a line and a checkpoint each.
 fn counting() -> String {
@@ -96,7 +94,7 @@ fn a_detached_follower_leaves_the_run_alone_and_says_how_to_come_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let follower = support::Running(follower);
+    let follower = crate::support::Running(follower);
     house.until("it runs", |h| h.show(&id)["state"] == "running");
     // The handler of Ctrl-C is there once the first line of talk has been printed; asking again does no harm.
     let mut follower = follower;
@@ -114,7 +112,7 @@ fn a_detached_follower_leaves_the_run_alone_and_says_how_to_come_back() {
 
 #[test]
 fn the_demo_holds() {
-    let output = support::outlive().args(["demo", "-o", "json"]).output().unwrap();
+    let output = crate::support::outlive().args(["demo", "-o", "json"]).output().unwrap();
     let answer = Answer::of(&output);
     assert_eq!(answer.code, 0, "{answer:?}");
     let report: serde_json::Value = serde_json::from_str(&answer.out).unwrap();

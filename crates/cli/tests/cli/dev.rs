@@ -1,10 +1,8 @@
 //! `outlive dev`: ready, supervised, and gone in order.
 
-mod support;
-
+use crate::support::{Answer, Running, outlive};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
-use support::{Answer, Running, outlive};
 
 /// A dev server; its address and the processes of its workers.
 fn dev() -> (Running, BufReader<std::process::ChildStderr>, String, Vec<u32>) {

@@ -1,7 +1,5 @@
 //! A real server and real workers from the built binary, on a free port, in a folder that goes with the test.
 
-#![expect(dead_code, reason = "each test binary uses a part of it")]
-
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -161,29 +161,48 @@ fn each_flag(command: &Command, visit: &mut dyn FnMut(&Command, &Arg)) {
     }
 }
 
-/// Every setting with its value and origin, as `config explain` and `GET /v1/server` show it. `all`: those of one command
-/// alone too. `used`: what the command line that is running says.
-pub(crate) fn settings(command: &Command, file: &File, used: Option<&ArgMatches>, all: bool) -> Vec<Setting> {
+/// Every setting with its value and origin. `all`: those of one command alone too. `used`: what the command line says.
+pub(crate) fn settings(tree: &Command, file: &File, used: Option<&ArgMatches>, all: bool) -> Vec<Setting> {
     let mut found: BTreeMap<String, Setting> = BTreeMap::new();
-    each_flag(command, &mut |_, arg| {
-        let Some(variable) = variable_of(arg) else { return };
-        if (arg.is_hide_env_set() && !all) || found.contains_key(&variable) {
-            return;
+    each_flag(tree, &mut |command, arg| {
+        let Some(variable) = variable_of(arg).filter(|_| all || !arg.is_hide_env_set()) else { return };
+        let setting = setting(arg, &variable, file, used);
+        let seen = found.entry(variable).or_insert_with(|| setting.clone());
+        if seen.value != setting.value {
+            // A default that differs between commands.
+            seen.value = format!("{}; {}: {}", seen.value, command.get_name(), setting.value);
         }
-        let name = variable.trim_start_matches(PREFIX).to_ascii_lowercase();
-        let flag = used.and_then(|m| given(m, arg.get_id().as_str()));
-        let (value, origin) = if let Some(value) = flag {
-            (value, "flag".to_owned())
-        } else if let Some(value) = std::env::var_os(&variable) {
-            (value.to_string_lossy().into_owned(), format!("environment {variable}"))
-        } else {
-            let defaults = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect::<Vec<_>>();
-            let from = file.path.as_deref().filter(|_| file.value(&variable).is_some());
-            (defaults.join(","), from.map_or_else(|| "default".into(), |path| format!("file {}", path.display())))
-        };
-        found.insert(variable, Setting { name, value, origin });
     });
     found.into_values().collect()
+}
+
+/// The settings of the command that is running, as `GET /v1/server` shows them.
+pub(crate) fn settings_in_use(tree: &Command, file: &File, used: &ArgMatches) -> Vec<Setting> {
+    let running = used.subcommand_name().and_then(|name| tree.find_subcommand(name));
+    let flags = tree.get_arguments().chain(running.into_iter().flat_map(Command::get_arguments));
+    let mut found = BTreeMap::new();
+    for arg in flags {
+        if let Some(variable) = variable_of(arg) {
+            found.entry(variable.clone()).or_insert_with(|| setting(arg, &variable, file, Some(used)));
+        }
+    }
+    found.into_values().collect()
+}
+
+fn setting(arg: &Arg, variable: &str, file: &File, used: Option<&ArgMatches>) -> Setting {
+    let name = variable.trim_start_matches(PREFIX).to_ascii_lowercase();
+    let (value, origin) = if let Some(value) = used.and_then(|m| given(m, arg.get_id().as_str())) {
+        (value, "flag".to_owned())
+    } else if let Some(value) = std::env::var_os(variable) {
+        (value.to_string_lossy().into_owned(), format!("environment {variable}"))
+    } else {
+        let defaults = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect::<Vec<_>>();
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        let value = if defaults.is_empty() && is_switch { "false".to_owned() } else { defaults.join(",") };
+        let from = file.path.as_deref().filter(|_| file.value(variable).is_some());
+        (value, from.map_or_else(|| "default".into(), |path| format!("file {}", path.display())))
+    };
+    Setting { name, value, origin }
 }
 
 /// The value of a flag that stands on the command line itself.

@@ -87,11 +87,9 @@ fn start() -> Done {
     let cx = Context::new(cli.global);
     match command {
         Command::Demo(args) => wait(commands::demo::run(&cx, args)),
-        Command::Dev(args) => {
-            wait(commands::dev::run(&cx, args, config::settings(&tree, &file, Some(&matches), false)))
-        }
+        Command::Dev(args) => wait(commands::dev::run(&cx, args, config::settings_in_use(&tree, &file, &matches))),
         Command::Server(args) => {
-            wait(commands::server::run(&cx, args, config::settings(&tree, &file, Some(&matches), false)))
+            wait(commands::server::run(&cx, args, config::settings_in_use(&tree, &file, &matches)))
         }
         Command::Worker(args) => wait(commands::worker::run(&cx, args)),
         Command::Run(args) => wait(commands::run::run(&cx, *args)),

@@ -85,9 +85,9 @@ fn liveness(policy: &QueuePolicy, origin: &str) -> Vec<Setting> {
     let fast = policy.takeover == outlive_core::policy::Takeover::Fast;
     let takeover = if fast { "fast" } else { "strict" };
     vec![
-        row("lease_ttl", policy.lease_ttl.to_string(), origin),
-        row("offline_grace", grace.to_string(), origin),
-        row("takeover", takeover.to_owned(), origin),
+        row("queue.lease_ttl", policy.lease_ttl.to_string(), origin),
+        row("queue.offline_grace", grace.to_string(), origin),
+        row("queue.takeover", takeover.to_owned(), origin),
         derived("heartbeat", beat, "lease_ttl / 5, of the least lease_ttl of the worker's queues"),
         derived(
             "trust",

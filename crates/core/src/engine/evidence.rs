@@ -252,7 +252,7 @@ impl Engine {
 
     fn admit(&mut self, info: SessionInfo, conn: Option<ConnId>, proxied: bool, now: Mono) {
         self.forget(info.holder);
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let least = self.least_liveness(&info.profile.namespace, info.profile.queues.iter());
         let mut session = Session {
             holder: info.holder,
@@ -292,7 +292,7 @@ impl Engine {
     }
 
     pub(super) fn heard(&mut self, holder: Holder, conn: Option<ConnId>, now: Mono) {
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let current = session.conn.as_ref().map(|c| c.id) == conn;
         if current {
@@ -302,7 +302,7 @@ impl Engine {
     }
 
     pub(super) fn closed(&mut self, holder: Holder, conn: ConnId, kind: CloseKind, now: Mono) {
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         if session.conn.as_ref().is_none_or(|c| c.id != conn) {
             return; // an old connection: nothing follows from its end
@@ -346,7 +346,7 @@ impl Engine {
 
     pub(super) fn poll_held(&mut self, holder: Holder, held: &[LeaseRef], now: Mono) {
         self.heard(holder, None, now);
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let unknown: Vec<_> = held.iter().copied().filter(|l| !session.holds(*l)).collect();
         for lease in held {

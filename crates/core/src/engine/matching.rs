@@ -176,7 +176,7 @@ impl Engine {
                 self.matching.rate_waits.insert((now + wait, *id));
             }
         }
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let current = self.sessions.get_mut(&pending.holder).filter(|s| s.home_seq == pending.home_seq);
         let Some(session) = current else {
             self.still_ready(&pending);

@@ -13,7 +13,7 @@
 //! over ordered maps alone, so that the same inputs give the same effects, in a simulation or in a replay.
 //!
 //! What is kept here is memory: ownership of a run is in the store, and every [`effect::ClaimWanted`] and
-//! [`effect::VerdictWanted`] is checked again there, in its own transaction, against (incarnation, home, home_seq).
+//! [`effect::VerdictWanted`] is checked again there, in its own transaction, against (incarnation, home, `home_seq`).
 //!
 //! All verdicts by absence leave through one gate (`evidence::gate`), which is where a breaker and a rate belong.
 

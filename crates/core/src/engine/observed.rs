@@ -92,6 +92,13 @@ impl ObservedClock {
         self.now
     }
 
+    /// What observed time will be at most when the tick that covers `now` has been counted: the stamp for what happens between
+    /// two ticks. With the last tick's value, ages would begin up to a tick before what they are the age of.
+    #[must_use]
+    pub fn stamp(&self, now: Mono) -> Observed {
+        self.now + now.since(self.credited_to).min(MOST_PER_TICK)
+    }
+
     /// Whether a verdict by absence may be given, and if not, why.
     #[must_use]
     pub const fn held_back(&self) -> Option<HeldBack> {
@@ -119,17 +126,14 @@ impl ObservedClock {
         } else {
             None
         };
-        match fault {
-            Some(_) => {
-                self.punctual = 0;
-                self.held_back = fault;
-            }
-            None => {
-                self.punctual = self.punctual.saturating_add(1);
-                if self.punctual >= PUNCTUAL_TICKS {
-                    self.held_back = None;
-                }
-            }
+        if fault.is_some() {
+            self.punctual = 0;
+            self.held_back = fault;
+            return;
+        }
+        self.punctual = self.punctual.saturating_add(1);
+        if self.punctual >= PUNCTUAL_TICKS {
+            self.held_back = None;
         }
     }
 }
@@ -202,6 +206,18 @@ mod tests {
         }
         assert_eq!(clock.now(), before);
         assert_eq!(clock.held_back(), Some(HeldBack::Ingest));
+    }
+
+    #[test]
+    fn a_stamp_is_never_before_what_it_stamps() {
+        let mut clock = ObservedClock::starting_at(Observed(0), Mono(0));
+        let at = punctual(&mut clock, 0, 10);
+        let stamp = clock.stamp(Mono(at + 49));
+        assert_eq!(stamp.since(clock.now()), Millis(49));
+        punctual(&mut clock, at, 1);
+        assert!(clock.now() >= stamp && clock.now().since(stamp) <= Millis(1));
+        let after_stall = clock.stamp(Mono(at + 60_000));
+        assert_eq!(after_stall.since(clock.now()), MOST_PER_TICK);
     }
 
     #[test]

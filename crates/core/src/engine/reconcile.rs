@@ -41,7 +41,7 @@ impl Engine {
 
     /// Compares; whether a verdict over this session is under way.
     fn compare(&mut self, holder: Holder, beat: &BeatInfo, first: bool, now: Mono) -> bool {
-        let observed = self.observed.now();
+        let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return true };
         let mut not_its_own = Vec::new();
         let mut named = std::collections::BTreeSet::new();

@@ -93,13 +93,11 @@ impl Session {
     /// Takes a lease in.
     pub(super) fn hold(&mut self, info: &LeaseInfo, push_seq: u64, now: Observed) {
         self.drop_lease(info.lease.run_id);
-        let policy = match self.policies.iter().position(|(p, _)| *p == info.liveness) {
-            Some(index) => index,
-            None => {
-                self.policies.push((info.liveness, 0));
-                self.policies.len() - 1
-            }
-        };
+        let known = self.policies.iter().position(|(p, _)| *p == info.liveness);
+        let policy = known.unwrap_or_else(|| {
+            self.policies.push((info.liveness, 0));
+            self.policies.len() - 1
+        });
         self.policies[policy].1 += 1;
         // Without beats, the claim (or last report) plus `claim_ttl` is the countdown; it uses the same set.
         let due = match self.presence {

@@ -39,7 +39,7 @@ pub(crate) fn note(run: &Run) -> String {
 impl Row for Run {
     const COLUMNS: (&'static [&'static str], usize) =
         (&["RUN", "STATE", "WORKER", "ATTEMPT", "AGE", "TOOK", "QUEUE", "WHAT", "NOTE", "LOSSES", "EPOCH", "TAGS"], 9);
-    const ELASTIC: usize = 7;
+    const ELASTIC: &'static [usize] = &[7, 8];
 
     fn cells(&self, look: &Look) -> Vec<Field> {
         let took = self.started_at.map(|s| self.finished_at.unwrap_or(look.now).since(s));
@@ -74,7 +74,7 @@ impl Row for Worker {
         ],
         9,
     );
-    const ELASTIC: usize = 8;
+    const ELASTIC: &'static [usize] = &[8];
 
     fn cells(&self, look: &Look) -> Vec<Field> {
         let starts = format!("{}, last {} ago", self.incarnation, text::age(look, self.registered_at));
@@ -144,7 +144,7 @@ impl Row for Attempt {
         &["EPOCH", "WORKER", "CLAIMED", "STARTED", "ENDED", "OUTCOME", "EXIT", "REASON", "INCARNATION", "LAST HEARD"],
         8,
     );
-    const ELASTIC: usize = 7;
+    const ELASTIC: &'static [usize] = &[7];
 
     fn cells(&self, look: &Look) -> Vec<Field> {
         let at = |t: Option<Wall>| t.map(|t| clock(look, t)).unwrap_or_default();
@@ -179,7 +179,7 @@ impl Row for Attempt {
 
 impl Row for RunEvent {
     const COLUMNS: (&'static [&'static str], usize) = (&["AT", "EVENT", "EPOCH", "STATE", "WHY"], 5);
-    const ELASTIC: usize = 4;
+    const ELASTIC: &'static [usize] = &[4];
 
     fn cells(&self, look: &Look) -> Vec<Field> {
         let reason = self.reason.map(|r| r.text().to_owned());
@@ -229,7 +229,7 @@ impl Row for Recovery {
 
 impl Row for StuckRun {
     const COLUMNS: (&'static [&'static str], usize) = (&["RUN", "STUCK", "FOR", "STATE", "QUEUE", "WHY"], 6);
-    const ELASTIC: usize = 5;
+    const ELASTIC: &'static [usize] = &[5];
 
     fn cells(&self, look: &Look) -> Vec<Field> {
         vec![
@@ -249,7 +249,7 @@ impl Row for StuckRun {
 
 impl Row for Setting {
     const COLUMNS: (&'static [&'static str], usize) = (&["SETTING", "VALUE", "FROM"], 3);
-    const ELASTIC: usize = 2;
+    const ELASTIC: &'static [usize] = &[2];
 
     fn cells(&self, _: &Look) -> Vec<Field> {
         let tone = if self.origin == "default" { Tone::Quiet } else { Tone::Plain };

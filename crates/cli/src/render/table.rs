@@ -1,7 +1,7 @@
 //! Lists as columns, single things as cards.
 
 use super::Look;
-use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
 /// What a text means, for its colour. The text says it too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl<T: Into<String>> From<T> for Field {
     }
 }
 
-/// Columns under titles. On a terminal the `elastic` column is cut so that a row stays a line.
-pub(crate) fn draw(look: &Look, titles: &[&str], rows: Vec<Vec<Field>>, elastic: usize) -> String {
+/// Columns under titles. On a terminal the `elastic` columns are cut so that a row stays a line.
+pub(crate) fn draw(look: &Look, titles: &[&str], rows: Vec<Vec<Field>>, elastic: &[usize]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_truncation_indicator("…").force_no_tty();
     if look.color {
@@ -71,14 +71,16 @@ pub(crate) fn draw(look: &Look, titles: &[&str], rows: Vec<Vec<Field>>, elastic:
         row.max_height(1);
         table.add_row(row);
     }
-    if let Some(width) = look.width {
+    // Wide is for whole values; what does not fit is wrapped by the terminal.
+    let width = look.width.filter(|_| !look.is_wide());
+    if let Some(width) = width {
         table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if look.width.is_none() || index != elastic {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
+        column.set_padding((0, if index + 1 == titles.len() { 0 } else { 2 }));
+        let cut = width.is_some() && elastic.contains(&index);
+        let least = ColumnConstraint::LowerBoundary(Width::Fixed(8));
+        column.set_constraint(if cut { least } else { ColumnConstraint::ContentWidth });
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
@@ -126,22 +128,22 @@ mod tests {
 
     #[test]
     fn a_list_has_aligned_columns_without_frames_and_a_dash_for_nothing() {
-        let text = draw(&look(None, false), &["RUN", "STATE", "WHAT"], rows(), 2);
+        let text = draw(&look(None, false), &["RUN", "STATE", "WHAT"], rows(), &[2]);
         let expected = "RUN  STATE    WHAT\na1   running  sh -c 'a very long command that goes on'\nb22  queued   -";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn on_a_narrow_terminal_the_elastic_column_is_cut_and_a_row_stays_a_line() {
-        let text = draw(&look(Some(34), false), &["RUN", "STATE", "WHAT"], rows(), 2);
+        let text = draw(&look(Some(34), false), &["RUN", "STATE", "WHAT"], rows(), &[2]);
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains('…') && text.lines().all(|l| l.chars().count() <= 34), "{text}");
     }
 
     #[test]
     fn colours_only_when_wanted() {
-        assert!(draw(&look(None, true), &["A", "B", "C"], rows(), 2).contains('\u{1b}'));
-        assert!(!draw(&look(None, false), &["A", "B", "C"], rows(), 2).contains('\u{1b}'));
+        assert!(draw(&look(None, true), &["A", "B", "C"], rows(), &[2]).contains('\u{1b}'));
+        assert!(!draw(&look(None, false), &["A", "B", "C"], rows(), &[2]).contains('\u{1b}'));
     }
 
     #[test]

@@ -10,13 +10,13 @@ use crate::fault::{Done, Fault};
 use crate::lease::lease_row;
 use crate::rows::{execute, prepared, run_by_id, run_by_seq, single};
 use crate::sql;
-use crate::tx::Tx;
+use crate::tx::{Guard, Tx};
 use outlive_core::policy::Rate;
 use outlive_core::{ClassId, Epoch, Holder, LeaseRef, Millis, QueueId, RunId};
 use outlive_store::{ClaimOrder, Claimed, LeaseRow};
 use rusqlite::params;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use uuid::Uuid;
 
 /// How long a polling worker may repeat a request and get the same leases.
@@ -35,21 +35,22 @@ pub(crate) fn claim(tx: &mut Tx<'_>, order: &ClaimOrder) -> Done<Claimed> {
 pub(crate) fn claim_among(tx: &mut Tx<'_>, order: &ClaimOrder, newborn: &mut [Newborn]) -> Done<Claimed> {
     let home = (order.replica, order.home_seq);
     let guard = tx.guard(order.holder.worker)?;
-    if !guard.is_some_and(|g| g.holds(order.holder, home) && g.session_open && !g.draining && !g.left) {
+    let may_claim = |g: &Guard| g.holds(order.holder, home) && g.session_open && !g.draining && !g.left;
+    let Some(guard) = guard.filter(may_claim) else {
         return Ok(Claimed { lost_race: true, ..Claimed::default() });
-    }
+    };
     if let Some(request) = order.request
         && let Some(leases) = answered(tx, order.holder, request)?
     {
         return Ok(Claimed { leases, ..Claimed::default() });
     }
     let mut claimed = Claimed::default();
-    let mut merge = Merge::over(tx, order, newborn, &mut claimed)?;
+    let mut merge = Merge::over(tx, order, &guard.namespace, newborn, &mut claimed)?;
     while claimed.leases.len() < order.max as usize {
         let Some(next) = merge.next(tx, newborn)? else { break };
-        let lease = match next.place {
-            Place::Row(seq) => take_row(tx, seq, order.holder)?,
-            Place::Newborn(i) => take_newborn(tx, &mut newborn[i], order.holder)?,
+        let lease = match next.newborn {
+            None => take_row(tx, next.seq, order.holder)?,
+            Some(i) => take_newborn(tx, &mut newborn[i], order.holder)?,
         };
         claimed.leases.push(lease);
         merge.taken(tx, &next, &mut claimed)?;
@@ -91,18 +92,14 @@ fn take_newborn(tx: &mut Tx<'_>, newborn: &mut Newborn, holder: Holder) -> Done<
     })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Row(i64),
-    Newborn(usize),
-}
-
-/// A run that could be taken. Rows go before new runs of the same rank: they have the lower numbers.
+/// A run that could be taken; compared in the order of claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: i64,
-    place: Place,
+    seq: i64,
     class: ClassId,
+    /// Its place among the new runs; none: it is a row.
+    newborn: Option<usize>,
 }
 
 /// The ready runs of one class, in order, read page by page.
@@ -133,16 +130,23 @@ struct Merge {
 }
 
 impl Merge {
-    fn over(tx: &Tx<'_>, order: &ClaimOrder, newborn: &[Newborn], claimed: &mut Claimed) -> Done<Self> {
+    fn over(
+        tx: &Tx<'_>,
+        order: &ClaimOrder,
+        namespace: &str,
+        newborn: &[Newborn],
+        claimed: &mut Claimed,
+    ) -> Done<Self> {
         let classes = u32::try_from(order.classes.len()).unwrap_or(u32::MAX).max(1);
         let page = (order.max / classes + 1).min(order.max).clamp(1, PAGE);
         let mut merge = Self { heap: BinaryHeap::new(), sources: BTreeMap::new(), rooms: BTreeMap::new(), page };
         for &class in &order.classes {
-            let queue = tx.class(class)?.row.queue;
+            let known = tx.class(class)?;
+            let (queue, foreign) = (known.row.queue, *known.namespace != *namespace);
             if let std::collections::btree_map::Entry::Vacant(vacant) = merge.rooms.entry(queue) {
                 vacant.insert(room(tx, queue, claimed)?);
             }
-            if merge.rooms.get(&queue).is_some_and(Room::is_shut) {
+            if foreign || merge.rooms.get(&queue).is_some_and(Room::is_shut) {
                 if !claimed.exhausted.contains(&class) {
                     claimed.exhausted.push(class);
                 }
@@ -158,7 +162,7 @@ impl Merge {
             }
         }
         for source in merge.sources.values_mut() {
-            source.newborn.make_contiguous().sort_by_key(|&i| (newborn[i].run.rank, i));
+            source.newborn.make_contiguous().sort_by_key(|&i| (newborn[i].run.rank, newborn[i].run.seq));
         }
         for class in merge.sources.keys().copied().collect::<Vec<_>>() {
             merge.advance(tx, class, newborn)?;
@@ -172,13 +176,17 @@ impl Merge {
         if source.rows.is_empty() && !source.drained {
             source.refill(tx, class, self.page)?;
         }
-        let row = source.rows.front().map(|&(rank, seq)| Candidate { rank, place: Place::Row(seq), class });
-        let new =
-            source.newborn.front().map(|&i| Candidate { rank: newborn[i].run.rank, place: Place::Newborn(i), class });
+        let row = source.rows.front().map(|&(rank, seq)| Candidate { rank, seq, class, newborn: None });
+        let new = source.newborn.front().map(|&i| (i, &newborn[i].run)).map(|(i, run)| Candidate {
+            rank: run.rank,
+            seq: run.seq,
+            class,
+            newborn: Some(i),
+        });
         let Some(best) = [row, new].into_iter().flatten().min() else { return Ok(()) };
-        match best.place {
-            Place::Row(_) => drop(source.rows.pop_front()),
-            Place::Newborn(_) => drop(source.newborn.pop_front()),
+        match best.newborn {
+            None => drop(source.rows.pop_front()),
+            Some(_) => drop(source.newborn.pop_front()),
         }
         self.heap.push(Reverse(best));
         Ok(())
@@ -225,7 +233,7 @@ impl Merge {
                 execute(tx.conn, sql::CLAIM_LOG_TRIM, &[&queue.0, &keep_after])?;
             }
         }
-        let in_heap: Vec<ClassId> = self.heap.iter().map(|Reverse(candidate)| candidate.class).collect();
+        let in_heap: BTreeSet<ClassId> = self.heap.iter().map(|Reverse(candidate)| candidate.class).collect();
         for (class, source) in self.sources {
             let shut = self.rooms.get(&source.queue).is_some_and(Room::is_shut);
             let more = in_heap.contains(&class) || !source.rows.is_empty() || !source.newborn.is_empty();

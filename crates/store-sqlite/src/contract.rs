@@ -3,7 +3,8 @@
 use crate::fault::Done;
 use crate::store::SqliteStore;
 use crate::{
-    cache, catalog, claim, control, create, history, lease, list, lose, open, output, report, sweeps, workers,
+    cache, catalog, claim, control, create, history, lease, list, lose, open, output, report, rows, sql, sweeps,
+    workers,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
@@ -50,8 +51,7 @@ impl Catalog for SqliteStore {
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         let location = self.path().map_or_else(|| ":memory:".to_owned(), |path| path.display().to_string());
         self.read(move |reader| {
-            let size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
-            let bytes: i64 = reader.conn().query_row(size, [], |row| row.get(0))?;
+            let bytes = rows::single::<i64>(reader.conn(), sql::STORE_BYTES, &[])?.unwrap_or(0);
             let schema_version = open::schema_version(reader.conn())?;
             Ok(StoreHealth { backend: "sqlite", location, bytes: u64::try_from(bytes).ok(), schema_version })
         })

@@ -106,16 +106,20 @@ impl Db {
 
     /// Runs a group in one transaction and answers every command of it.
     pub(crate) fn transact(&mut self, mut group: Vec<Box<dyn Command>>) {
-        if let Err(failure) = self.attempt(&mut group) {
-            match failure {
-                Failure::Before(_) if group.len() > 1 => return self.one_by_one(group),
-                Failure::Before(fault) => settle(group, Some(&fault.refused())),
-                Failure::Committing(fault) => settle(group, Some(&fault.unknown())),
-            }
-            return;
+        let failed = match self.attempt(&mut group) {
+            Ok(()) => None,
+            Err(Failure::Before(_)) if group.len() > 1 => return self.one_by_one(group),
+            Err(Failure::Before(fault)) => Some(fault.refused()),
+            Err(Failure::Committing(fault)) => Some(fault.unknown()),
+        };
+        if failed.is_none() {
+            self.signs.committed.store(self.clock.mono().0, Ordering::Relaxed);
         }
-        self.signs.committed.store(self.clock.mono().0, Ordering::Relaxed);
-        settle(group, None);
+        // Before the answers: who has one finds nothing of it pending.
+        self.signs.pending.store(NOTHING, Ordering::Release);
+        for command in group {
+            command.settle(failed.clone());
+        }
     }
 
     fn one_by_one(&mut self, group: Vec<Box<dyn Command>>) {
@@ -188,8 +192,5 @@ enum Failure {
     Committing(Fault),
 }
 
-fn settle(group: Vec<Box<dyn Command>>, failed: Option<&StoreError>) {
-    for command in group {
-        command.settle(failed.cloned());
-    }
-}
+#[cfg(test)]
+mod tests;

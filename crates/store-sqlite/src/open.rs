@@ -6,6 +6,7 @@ use crate::rows::{execute, single};
 use crate::sql;
 use outlive_core::clock::Clock;
 use outlive_store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock, statfs};
 use std::fs::File;
@@ -51,9 +52,7 @@ pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
         _ => Path::new("."),
     };
     let stat = statfs(folder).map_err(|error| refused(format!("{} cannot be read: {error}", folder.display())))?;
-    #[expect(clippy::allow_attributes, reason = "the type of the field differs between platforms")]
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "see above")]
-    let kind = (stat.f_type as i64) & 0xFFFF_FFFF;
+    let kind = stat.f_type & 0xFFFF_FFFF;
     if let Some((_, name)) = NETWORK.iter().find(|(magic, _)| *magic == kind) {
         let folder = folder.display();
         return Err(refused(format!("{folder} is on {name}, which cannot hold a SQLite file; use a local disk")));
@@ -113,6 +112,9 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
 
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans are the ones that the test of plans saw. Without this, SQLite plans again whenever a value is bound that a
+    // partial index might depend on: for every claim and report.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "synchronous", "full")?;
     conn.pragma_update(None, "cache_size", -65_536)?;
     conn.pragma_update(None, "mmap_size", 268_435_456)?;
@@ -143,19 +145,25 @@ fn migrate(conn: &mut Connection, path: Option<&Path>) -> Result<(), StoreError>
         return Ok(());
     }
     if let (Some(path), 1..) = (path, found) {
-        let copy = beside(path, &format!("schema-{found}"));
-        // Into one file and not with its log: a copy that is complete by itself.
-        let saved = if copy.exists() { Ok(0) } else { conn.execute("VACUUM INTO ?1", [copy.to_string_lossy()]) };
-        saved.map_err(|error| refused(format!("no copy could be made at {}: {error}", copy.display())))?;
+        copy(conn, &beside(path, &format!("schema-{found}")))?;
     }
     runner.run(conn).map_err(|error| refused(format!("the migration failed: {error}")))?;
     Ok(())
 }
 
+/// Saves the whole store in one file, complete without its log. A copy that is there already is older and stays.
+fn copy(conn: &Connection, to: &Path) -> Result<(), StoreError> {
+    if to.exists() {
+        return Ok(());
+    }
+    let saved = conn.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
+    saved.map(drop).map_err(|error| refused(format!("no copy could be made at {}: {error}", to.display())))
+}
+
 /// The rows that every store has.
 fn prepare(conn: &Connection, clock: &dyn Clock, fixed: Option<[u8; 32]>) -> Result<(), Fault> {
     if single::<Vec<u8>>(conn, sql::META_GET, &[])?.is_none() {
-        let random = |bytes: u32| conn.query_row("SELECT randomblob(?1)", [bytes], |row| row.get::<_, Vec<u8>>(0));
+        let random = |bytes: u32| single::<Vec<u8>>(conn, sql::RANDOM_BYTES, &[&bytes]).map(Option::unwrap_or_default);
         let (generation, secret) = match fixed {
             Some(bytes) => (bytes[..16].to_vec(), bytes.to_vec()),
             None => (random(16)?, random(32)?),
@@ -164,4 +172,22 @@ fn prepare(conn: &Connection, clock: &dyn Clock, fixed: Option<[u8; 32]>) -> Res
     }
     execute(conn, sql::REPLICA_START, &[&REPLICA.0, &clock.wall().0])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outlive_core::clock::SimClock;
+
+    #[test]
+    fn the_copy_before_a_migration_is_a_store_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, saved) = (folder.path().join("a.db"), folder.path().join("a.db.schema-1"));
+        let conn = writer(&path, &SimClock::default()).unwrap();
+        copy(&conn, &saved).unwrap();
+        let read = |conn: &Connection| single::<Vec<u8>>(conn, sql::META_GET, &[]).unwrap().unwrap();
+        let again = writer(&saved, &SimClock::default()).unwrap();
+        assert_eq!(read(&again), read(&conn));
+        copy(&conn, &saved).unwrap();
+    }
 }

@@ -12,8 +12,10 @@ const WALKS: &[(&str, &str)] = &[
     ("key_wait_all", "at start: runs whose key holder is being cancelled"),
     ("leased_page", "open leases, which are bounded by the fleet's slots"),
     ("queue_all", "at start: queues"),
+    ("random_bytes", "no table at all"),
     ("ready_classes", "its own recursion, one seek for each class"),
     ("recovery_expire", "the oldest ids only, by its inner limit"),
+    ("store_bytes", "two numbers out of the header"),
     ("worker_gone_expire", "the oldest ids only, by its inner limit"),
 ];
 

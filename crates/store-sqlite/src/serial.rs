@@ -6,9 +6,10 @@
 
 use crate::fault::Done;
 use crate::keys;
-use crate::rows::{execute, prepared, run_by_seq, slot_of};
+use crate::rows::{column, execute, prepared, run_by_seq, slot_of};
 use crate::sql;
 use crate::tx::Tx;
+use outlive_core::State;
 use outlive_core::run::Run;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -56,7 +57,28 @@ pub(crate) fn audit(tx: &mut Tx<'_>, name: &str) -> Done<bool> {
         let open = run_by_seq(tx.conn, holder)?.is_some_and(|run| run.state.is_leased());
         slot.holder = slot.holder.filter(|_| open);
     }
-    settle(tx, name, Some(was), slot)
+    let mut changed = settle(tx, name, Some(was), slot)?;
+    let head = load(tx.conn, name)?.and_then(|slot| slot.head);
+    for ready in column::<i64>(tx.conn, sql::SERIAL_READY, &[&name])? {
+        if head != Some(ready) {
+            changed |= execute(tx.conn, sql::RUN_BLOCK, &[&ready])? > 0;
+        }
+    }
+    Ok(changed)
+}
+
+/// The audit's look at one run with a serial key: whether its key's row did not know of it.
+pub(crate) fn audit_run(tx: &mut Tx<'_>, run: &Run) -> Done<bool> {
+    let Some(key) = &run.serial_key else { return Ok(false) };
+    let slot = load(tx.conn, &slot_of(&tx.class(run.class)?.namespace, key))?;
+    let known = match slot {
+        Some(slot) => !run.state.is_leased() || slot.holder == Some(run.seq),
+        None => run.state != State::Queued && !run.state.is_leased(),
+    };
+    if !known {
+        moved(tx, run, false)?;
+    }
+    Ok(!known)
 }
 
 /// Makes the first in line ready, or nobody while the key is held. Returns whether a row changed.

@@ -26,8 +26,9 @@ pub struct SqliteStore {
 }
 
 enum Mode {
-    Threads { writer: Writer, readers: Readers },
-    Inline(Mutex<Db>),
+    // The writer goes last: it then folds the log into the file.
+    Threads { readers: Readers, writer: Writer },
+    Inline(Box<Mutex<Db>>),
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -50,7 +51,7 @@ impl SqliteStore {
         let signs = db.signs();
         let readers = Readers::start(connections).map_err(|fault| fault.refused())?;
         let writer = Writer::start(db, clock.clone()).map_err(|fault| fault.refused())?;
-        let mode = Mode::Threads { writer, readers };
+        let mode = Mode::Threads { readers, writer };
         Ok(Self { mode, signs, clock, path: Some(path.to_owned()), _lock: Some(lock) })
     }
 
@@ -62,7 +63,7 @@ impl SqliteStore {
         let conn = open::in_memory(&*clock)?;
         let db = Db::new(conn, clock.clone()).map_err(|fault| fault.refused())?;
         let signs = db.signs();
-        Ok(Self { mode: Mode::Inline(Mutex::new(db)), signs, clock, path: None, _lock: None })
+        Ok(Self { mode: Mode::Inline(Box::new(Mutex::new(db))), signs, clock, path: None, _lock: None })
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {

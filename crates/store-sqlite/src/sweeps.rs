@@ -84,6 +84,10 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
             continue;
         }
         *tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
+        if serial::audit_run(tx, &run)? {
+            swept.found += 1;
+            swept.acted += 1;
+        }
         if run.state == State::Queued && run.serial_key.is_none() {
             let must_wait = match keys::waits_for(tx, run.seq) {
                 Some(of) if !is_leased(tx, of)? => {

@@ -40,7 +40,6 @@ impl Writer {
         let run = move || {
             while let Some(group) = next_group(&mut waiting, &seen) {
                 db.transact(group);
-                seen.pending.store(NOTHING, Ordering::Release);
             }
         };
         let thread = std::thread::Builder::new().name("outlive-writer".to_owned()).spawn(run);

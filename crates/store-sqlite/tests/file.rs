@@ -110,30 +110,6 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn an_older_file_is_copied_beside_itself_before_it_is_migrated() {
-    let (_folder, path) = folder();
-    let id = {
-        let mut made = None;
-        at(&path, async |w| made = Some(w.one(&w.class("a").await).await.id));
-        made.unwrap()
-    };
-    // As an earlier version would have left it: everything is there except the last line of the history.
-    let conn = Connection::open(&path).unwrap();
-    let newest: i64 = conn.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0)).unwrap();
-    if newest == 1 {
-        // There is no older version yet; the copy is made by the first that has one.
-        return;
-    }
-    conn.execute("DELETE FROM refinery_schema_history WHERE version = ?1", [newest]).unwrap();
-    drop(conn);
-    let _ = open(&path);
-    let copy = path.with_extension(format!("db.schema-{}", newest - 1));
-    let kept: i64 =
-        Connection::open(copy).unwrap().query_row("SELECT count(*) FROM run", [], |row| row.get(0)).unwrap();
-    assert_eq!(kept, 1, "{id}");
-}
-
-#[test]
 fn two_files_have_different_generations_and_keep_them() {
     let (_one, first) = folder();
     let (_two, second) = folder();
@@ -191,7 +167,9 @@ fn a_life_with_one_attempt_and_no_output_leaves_two_rows() {
         }
     });
     let mut new = rows(&path);
-    new.iter_mut().for_each(|(name, n)| *n -= before[name]);
+    for (name, n) in &mut new {
+        *n -= before[name];
+    }
     // One row per group commit, whoever is in it.
     new.remove("feed");
     new.retain(|_, n| *n != 0);
@@ -276,5 +254,46 @@ fn everything_is_there_after_a_restart() {
         let worker = w.store.worker(holder.worker).await.unwrap().unwrap();
         assert_eq!(worker.replica, w.store.load().await.unwrap().replica);
         assert!(w.store.get(TENANT, lease.run.id).await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn the_audit_repairs_what_rows_say_is_wrong() {
+    let (_folder, path) = folder();
+    at(&path, async |w| {
+        let class = w.class("a").await;
+        let session = w.worker("w").await;
+        for key in ["one", "one", "two", "two", "two"] {
+            w.one_with(&class, |new| new.new.serial_key = Some(key.to_owned())).await;
+        }
+        w.one(&class).await;
+        w.take(&session, &class).await;
+    });
+    // Key "one" is held and its second run must wait; key "two" has its first run in line; the last run is free.
+    let damage = "UPDATE run SET blocked = 1 - blocked WHERE state = 2;
+                  UPDATE queue_count SET n = n + 3;
+                  UPDATE serial_slot SET holder = NULL, head = NULL;";
+    Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+    at(&path, async |w| {
+        let class = w.class("a").await;
+        let mut acted = 0;
+        loop {
+            let swept = w.store.audit_waiting(2).await.unwrap();
+            acted += swept.acted;
+            if !swept.more {
+                break;
+            }
+        }
+        assert!(acted > 0);
+        assert_eq!(w.tally(&class).await, (5, 0, 0, 1));
+        while w.store.audit_waiting(2).await.unwrap().more {}
+        let rows =
+            w.store.list(outlive_store::RunQuery { namespace: TENANT.to_owned(), limit: 10, ..Default::default() });
+        let mut ready: Vec<i64> =
+            rows.await.unwrap().rows.iter().filter(|r| r.run.is_ready()).map(|r| r.run.seq).collect();
+        ready.sort_unstable();
+        assert_eq!(ready, [3, 6]);
+        while w.store.audit_waiting(100).await.unwrap().more {}
+        assert_eq!(w.store.audit_waiting(100).await.unwrap().acted, 0);
     });
 }

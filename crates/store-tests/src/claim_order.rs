@@ -104,6 +104,28 @@ pub async fn a_run_created_with_a_claim_does_not_overtake_what_waits(w: World) {
     assert_eq!(created.commit.ready, [class.id]);
 }
 
+pub async fn new_runs_of_one_request_go_in_its_order(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let mut drafts: Vec<_> = (0..6).map(|_| w.draft(&class)).collect();
+    for (i, draft) in drafts.iter_mut().enumerate().skip(1).step_by(2) {
+        draft.new.serial_key = Some(i.to_string());
+    }
+    let ids: Vec<_> = drafts.iter().map(|draft| draft.new.id).collect();
+    let mut request = w.request(drafts);
+    request.claims = vec![w.order(&session, &[&class], 4)];
+    let created = w.store.create(request).await.unwrap();
+    let taken: Vec<_> = created.claimed[0].leases.iter().map(|lease| lease.run.id).collect();
+    assert_eq!(taken, ids[..4]);
+}
+
+pub async fn nothing_is_claimed_across_namespaces(w: World) {
+    let class = w.class("a").await;
+    w.one(&class).await;
+    let stranger = w.worker_in("other", "w").await;
+    let claimed = w.claim(&stranger, &[&class], 1).await;
+    assert_eq!((claimed.leases.len(), claimed.exhausted), (0, vec![class.id]));
+}
+
 pub async fn a_run_created_with_a_claim_is_leased_in_one_step(w: World) {
     let (class, session) = (w.class("a").await, w.worker("w").await);
     let mut request = w.request(vec![w.draft(&class)]);

@@ -5,6 +5,7 @@
 //! behind a clock that only the test moves, with the words that tests are written in.
 
 #![expect(missing_docs, reason = "the name of a test is the sentence that it proves")]
+#![expect(clippy::missing_panics_doc, clippy::missing_errors_doc, reason = "a test fails by a panic")]
 
 mod build;
 mod history;
@@ -67,6 +68,8 @@ macro_rules! every_test {
                 a_draining_left_or_closed_session_takes_nothing
                 a_polling_request_is_answered_once
                 a_run_created_with_a_claim_does_not_overtake_what_waits
+                new_runs_of_one_request_go_in_its_order
+                nothing_is_claimed_across_namespaces
                 a_run_created_with_a_claim_is_leased_in_one_step
                 a_lease_carries_input_options_checkpoint_and_resume_data;
             create:

@@ -67,7 +67,9 @@ pub async fn held_and_queued_runs_expire(w: World) {
     let (_, class) = w.queue("a", policy).await;
     let held = w.one_with(&class, |new| new.new.hold = true).await;
     let mut drafts: Vec<_> = (0..3).map(|_| w.draft(&class)).collect();
-    drafts.iter_mut().for_each(|draft| draft.new.queue_ttl = Some(Millis::secs(5)));
+    for draft in &mut drafts {
+        draft.new.queue_ttl = Some(Millis::secs(5));
+    }
     let queued = w.try_create(drafts).await.unwrap().runs;
     w.pass(Millis::secs(6));
     let first = w.store.due(3).await.unwrap();

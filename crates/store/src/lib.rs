@@ -76,7 +76,7 @@ pub trait Runs: Send + Sync {
 /// Sessions and polling workers.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Claims for one session, best rank first over the classes named, at most `max`. Guarded by (incarnation, home, home_seq):
+    /// Claims for one session, best rank first over the classes named, at most `max`. Guarded by (incarnation, home, `home_seq`):
     /// zero rows is a lost race, answered by no leases and [`Claimed::lost_race`].
     async fn claim(&self, order: ClaimOrder) -> Result<Claimed, StoreError>;
     /// Applies items in order, each under the fence; one never blocks another. The answers are in the items' order.

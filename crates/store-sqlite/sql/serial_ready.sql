@@ -1,0 +1,1 @@
+SELECT seq FROM run WHERE slot = ?1 AND state = 2 AND blocked = 0

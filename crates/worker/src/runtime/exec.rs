@@ -29,9 +29,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
+
+/// A child that is killed while it is being started may not be in its group yet: the kill is repeated.
+const KILL_AGAIN: Duration = Duration::from_millis(2);
 
 /// What all commands of an agent share.
 #[derive(Debug)]
@@ -121,7 +125,8 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
         return End::Vanished;
     }
     let command = command(&input, &job.lease, context, folder, &work, group);
-    let end = match context.spawner.spawn(command).await {
+    let spawned = spawn(command, context, lease, &mut job.stop).await;
+    let end = match spawned {
         Ok(child) => {
             let channel = Channel::new(lease, listener, events.clone());
             let attached = Attached::to(child);
@@ -139,6 +144,29 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
         group.remove();
     }
     end
+}
+
+/// Starts it. In a group that stands still already, the child stands still before it runs anything, and keeps the spawner
+/// waiting until it is thawed, or killed as is done here.
+async fn spawn(
+    command: Command,
+    context: &ExecContext,
+    lease: LeaseRef,
+    stop: &mut watch::Receiver<Option<Stop>>,
+) -> io::Result<Child> {
+    let spawned = context.spawner.spawn(command);
+    tokio::pin!(spawned);
+    tokio::select! {
+        spawned = &mut spawned => return spawned,
+        _ = stop.wait_for(|&wanted| wanted == Some(Stop::Kill)) => {}
+    }
+    loop {
+        let _ = context.domain.group(lease).map(|group| group.kill());
+        match tokio::time::timeout(KILL_AGAIN, &mut spawned).await {
+            Ok(spawned) => return spawned,
+            Err(_) => continue,
+        }
+    }
 }
 
 fn command(

@@ -1,1 +1,0 @@
-//! The agent's decisions, without a process, a socket or a clock.

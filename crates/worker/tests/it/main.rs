@@ -1,0 +1,7 @@
+//! Real processes: commands, the guard, and whole agents against a server of their own.
+
+mod agent;
+mod commands;
+mod fake_server;
+mod guard;
+mod support;

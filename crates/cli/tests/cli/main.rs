@@ -3,5 +3,6 @@
 
 mod client;
 mod dev;
+mod outage;
 mod support;
 mod takeover;

@@ -22,7 +22,6 @@ pub fn parse(text: &str) -> Result<Wall, String> {
 ///
 /// # Errors
 /// Of the serialiser.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 pub fn serialize<S: Serializer>(at: &Wall, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&text(*at))
 }
@@ -44,7 +43,6 @@ pub mod option {
     ///
     /// # Errors
     /// Of the serialiser.
-    #[expect(clippy::ref_option, reason = "serde calls it with a reference")]
     pub fn serialize<S: Serializer>(at: &Option<Wall>, s: S) -> Result<S::Ok, S::Error> {
         match at {
             Some(at) => super::serialize(at, s),

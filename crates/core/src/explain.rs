@@ -208,8 +208,10 @@ pub fn stuck(run: &Run, causes: &[Cause], lease: LeaseFacts, now: Wall) -> Optio
                 return fact("stalled", format!("no progress for {} of at most {limit}", now.since(moved)), moved);
             }
             let limit = lease.run_timeout?;
-            let overdue = now.since(since) > limit.percent(80);
-            overdue.then(|| ()).and_then(|()| fact("overdue", format!("it has used 80 % of its {limit}"), since))
+            if now.since(since) <= limit.percent(80) {
+                return None;
+            }
+            fact("overdue", format!("it has used 80 % of its {limit}"), since)
         }
         _ => None,
     }

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// The longest poll.
 const LONGEST: Millis = Millis::secs(60);
+/// A claim that is under way is waited for a moment even without `wait`.
+const LEAST: Millis = Millis(250);
 /// While it is open, a poll counts as presence this often.
 const PRESENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -47,16 +49,14 @@ pub(crate) async fn claim(
     // Whatever ends this request, a caller that hangs up included, the worker waits no more.
     let _waiting = Waiting { app: Arc::clone(&app), holder, request: body.request_id };
     app.input(Input::PollWants(holder, max));
-    let deadline = tokio::time::Instant::now() + body.wait.unwrap_or(Millis::ZERO).min(LONGEST).duration();
-    // A claim that is under way is waited for a moment even without `wait`.
-    let least = tokio::time::Instant::now() + std::time::Duration::from_millis(250);
-    let deadline = deadline.max(least);
+    let wait = body.wait.unwrap_or(Millis::ZERO).clamp(LEAST, LONGEST);
+    let mut over = std::pin::pin!(tokio::time::sleep(wait.duration()));
     let mut presence = tokio::time::interval(PRESENCE);
     loop {
         tokio::select! {
             Some(leases) = delivered.recv() => return Ok(Json(Leases { leases })),
             _ = presence.tick() => app.input(Input::Heard(holder, None)),
-            () = tokio::time::sleep_until(deadline) => return Ok(Json(Leases::default())),
+            () = &mut over => return Ok(Json(Leases::default())),
         }
         if app.is_stopping() {
             return Ok(Json(Leases::default()));

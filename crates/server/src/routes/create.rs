@@ -17,6 +17,7 @@ use outlive_core::run::begin::NewRun;
 use outlive_core::{Json as RawJson, RunId};
 use outlive_store::{CreateRequest, CreateRun, Created, Idempotency, OnConflict};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// Creates a run; idempotent by `id` or by the header `Idempotency-Key`.
@@ -147,14 +148,14 @@ async fn read(
         pin: body.pin,
     };
     let (class_id, queue_id) = app.class(&class).await?;
-    if !doubts.contains_key(&class_id) {
+    if let Entry::Vacant(slot) = doubts.entry(class_id) {
         let doubt = app.doubt(&class).await?;
         let admission = app.catalog.policy(queue_id).admission;
         if let (Admission::Gate, Some(detail)) = (admission, &doubt) {
             let detail = format!("queue {} admits only what a worker can take: {detail}", class.queue);
             return Err(Fault::new(Code::NotAdmitted, detail));
         }
-        doubts.insert(class_id, doubt);
+        slot.insert(doubt);
     }
     let options = RunOptions {
         max_attempts: body.max_attempts,

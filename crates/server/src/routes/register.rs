@@ -153,19 +153,19 @@ impl App {
         }
         let holder = worker.holder();
         let mut leases = Vec::new();
-        if presence != Presence::Session {
-            if let Some(opened) = self.store.open_session(holder, self.replica).await? {
-                let known = opened.leases.iter().map(|row| self.lease_info(row)).collect();
-                self.input(Input::Open(session_info(&opened.worker, opened.home_seq, known), None, false));
-                let unnamed = opened
-                    .leases
-                    .into_iter()
-                    .filter(|row| !held.iter().any(|h| h.run_id == row.run.id && h.epoch == row.run.epoch));
-                leases.extend(unnamed.map(|row| {
-                    let policy = self.catalog.policy(row.run.queue);
-                    view::lease(row, &policy)
-                }));
-            }
+        if presence != Presence::Session
+            && let Some(opened) = self.store.open_session(holder, self.replica).await?
+        {
+            let known = opened.leases.iter().map(|row| self.lease_info(row)).collect();
+            self.input(Input::Open(session_info(&opened.worker, opened.home_seq, known), None, false));
+            let unnamed = opened
+                .leases
+                .into_iter()
+                .filter(|row| !held.iter().any(|h| h.run_id == row.run.id && h.epoch == row.run.epoch));
+            leases.extend(unnamed.map(|row| {
+                let policy = self.catalog.policy(row.run.queue);
+                view::lease(row, &policy)
+            }));
         }
         let least = self.driver.look(|e| e.least_liveness(&worker.profile.namespace, worker.profile.queues.iter()));
         let heartbeat = derive::heartbeat(least.lease_ttl);

@@ -18,6 +18,8 @@ use utoipa::IntoParams;
 
 /// The longest wait for a run's end.
 const LONGEST_WAIT: Millis = Millis::secs(60);
+/// While somebody waits, the row is read this often although no hint came.
+const LOOK: Millis = Millis::secs(1);
 /// The largest page.
 const LARGEST_PAGE: u32 = 1_000;
 /// A worker silent for this many beats shows its runs as silent.
@@ -44,15 +46,15 @@ pub(crate) async fn show(
     let mut waiter = crate::hub::Waiter::subscribe(&app, id);
     let mut row = app.store.get(&namespace, id).await?.ok_or_else(|| Fault::run_not_found(id))?;
     if let Some(wait) = query.wait {
-        let deadline = tokio::time::Instant::now() + wait.min(LONGEST_WAIT).duration();
-        while !row.run.state.is_terminal() && !app.is_stopping() {
+        let mut over = std::pin::pin!(tokio::time::sleep(wait.min(LONGEST_WAIT).duration()));
+        let mut is_over = false;
+        while !is_over && !row.run.state.is_terminal() && !app.is_stopping() {
             // The wake is a hint; once a second the row itself is read.
-            let poll = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
-            let woken = tokio::time::timeout_at(deadline.min(poll), waiter.changed()).await;
+            is_over = tokio::select! {
+                _ = tokio::time::timeout(LOOK.duration(), waiter.changed()) => false,
+                () = &mut over => true,
+            };
             row = app.store.get(&namespace, id).await?.ok_or_else(|| Fault::run_not_found(id))?;
-            if woken.is_err() && tokio::time::Instant::now() >= deadline {
-                break;
-            }
         }
     }
     Ok(Json(app.run_view(row, true).await?))

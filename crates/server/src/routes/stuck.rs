@@ -36,6 +36,6 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Namespace(namespace): Name
     }
     let order = ["crash_loop", "unacked_cancel", "silent", "overdue", "stalled", "starved"];
     let place = |kind: &str| order.iter().position(|k| *k == kind).unwrap_or(order.len());
-    runs.sort_by(|a, b| (place(&a.stuck.kind), a.stuck.since).cmp(&(place(&b.stuck.kind), b.stuck.since)));
+    runs.sort_by_key(|run| (place(&run.stuck.kind), run.stuck.since));
     Ok(Json(StuckRuns { runs }))
 }

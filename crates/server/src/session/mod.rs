@@ -120,7 +120,7 @@ impl Connection {
                         Message::Binary(_) => return refuse(&mut socket, "messages are JSON texts").await,
                     };
                     match WorkerMessage::parse(text) {
-                        Ok(WorkerMessage::Beat(beat)) => self.beat(beat),
+                        Ok(WorkerMessage::Beat(beat)) => self.beat(&beat),
                         Ok(WorkerMessage::Report { report_seq, items, replay }) => {
                             if reports.send(report_seq, items, replay).await.is_err() {
                                 return CloseKind::Ours;
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    fn beat(&self, beat: outlive_api::session::Beat) {
+    fn beat(&self, beat: &outlive_api::session::Beat) {
         let beat = BeatInfo {
             beat_seq: beat.beat_seq,
             credit: beat.credit,

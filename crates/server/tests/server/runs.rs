@@ -1,7 +1,8 @@
 //! Runs as clients see them.
 
 use crate::support::{noop, world};
-use outlive_api::runs::{NewRun, NewRuns, ReleaseBody, RetryBody};
+use outlive_api::client::calls::RunFilter;
+use outlive_api::runs::{CancelBody, NewRun, NewRuns, ReleaseBody, RetryBody};
 use outlive_core::policy::{Admission, QueuePolicy};
 use outlive_core::{Millis, State};
 
@@ -23,7 +24,7 @@ async fn a_batch_is_all_or_nothing_and_names_the_bad_item() {
     let bad = NewRun { priority: 101, ..noop() };
     let refused = world.client.create_runs(&NewRuns { runs: vec![noop(), bad] }).await.unwrap_err();
     assert!(refused.to_string().contains("runs[1].priority"), "{refused}");
-    assert!(world.client.runs(&Default::default()).await.unwrap().runs.is_empty());
+    assert!(world.client.runs(&RunFilter::default()).await.unwrap().runs.is_empty());
     let created = world.client.create_runs(&NewRuns { runs: vec![noop(), noop()] }).await.unwrap();
     assert_eq!(created.runs.len(), 2);
     world.server.stop().await;
@@ -51,8 +52,8 @@ async fn held_runs_wait_for_a_release_and_terminal_ones_can_be_tried_again_and_d
     let released = world.client.release_run(run.id, &ReleaseBody::default()).await.unwrap();
     assert_eq!(released.state, State::Queued);
     assert_eq!(world.client.delete_run(run.id).await.unwrap_err().code(), Some("not_terminal"));
-    assert_eq!(world.client.cancel_run(run.id, &Default::default()).await.unwrap().state, State::Cancelled);
-    let again = world.client.cancel_run(run.id, &Default::default()).await.unwrap_err();
+    assert_eq!(world.client.cancel_run(run.id, &CancelBody::default()).await.unwrap().state, State::Cancelled);
+    let again = world.client.cancel_run(run.id, &CancelBody::default()).await.unwrap_err();
     assert_eq!(again.code(), Some("already_terminal"));
     let retried = world.client.retry_run(run.id, &RetryBody::default()).await.unwrap();
     assert_eq!((retried.retry_of, retried.state), (Some(run.id), State::Queued));

@@ -2,6 +2,7 @@
 
 use crate::support::{Worker, noop, until_run, world};
 use outlive_api::report::{OpName, WireItem, WireResult};
+use outlive_api::runs::CancelBody;
 use outlive_api::session::ServerMessage;
 use outlive_core::{Reason, State};
 
@@ -100,7 +101,7 @@ async fn a_cancel_reaches_the_worker_and_ends_the_run() {
     worker.beat(1, &[]).await;
     let run = world.client.create_run(&noop(), None).await.unwrap();
     let lease = worker.leases().await.remove(0);
-    let cancelled = world.client.cancel_run(run.id, &Default::default()).await.unwrap();
+    let cancelled = world.client.cancel_run(run.id, &CancelBody::default()).await.unwrap();
     assert_eq!(cancelled.state, State::Cancelling);
     worker.until(|m| matches!(m, ServerMessage::Cancel { .. }).then_some(())).await;
     worker.report(vec![WireItem::bare(OpName::Cancelled, Some(lease.lease()))]).await;

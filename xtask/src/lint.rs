@@ -21,7 +21,9 @@ pub(crate) fn all(quick: bool) -> Done {
         check("rustfmt", &|| Cargo::new(["fmt", "--all", "--check"]).run());
         check("clippy", &|| Cargo::new(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run());
         check("rustdoc", &|| {
-            Cargo::new(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings").run()
+            Cargo::new(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .run()
         });
         if needs::deny().is_some() {
             check("cargo-deny", &|| Cargo::new(["deny", "--workspace", "check", "--hide-inclusion-graph"]).run());

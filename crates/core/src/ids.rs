@@ -66,7 +66,7 @@ number_id! {
     QueueId, i64
 }
 number_id! {
-    /// A match class: runs that exactly the same workers can take (see [`crate::matching`]).
+    /// A match class: runs that exactly the same workers can take (see [`crate::class`]).
     ClassId, i64
 }
 number_id! {

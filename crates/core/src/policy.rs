@@ -1,7 +1,7 @@
 //! A queue's policy: every value that a queue may set, its default, and what is refused.
 //!
 //! One setting matters for liveness, [`QueuePolicy::lease_ttl`]; beats, trust, windows and ticks derive from it
-//! (see [`derive`]).
+//! (see [`mod@derive`]).
 
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};

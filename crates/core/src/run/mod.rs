@@ -1,9 +1,9 @@
 //! The life of a run, as pure transitions over its row.
 //!
 //! A store loads a [`Run`], calls one transition, and writes the row and the returned [`Change`] in one transaction. It never
-//! decides anything itself. What the normal path (one attempt, no output) leaves is this row and nothing else: its attempt,
-//! its markers and its events are *derived* from it ([`derive`]); they materialise only when an attempt closes without
-//! ending the run.
+//! decides anything itself. What the normal path (one attempt, no output) leaves is this row and nothing else: its attempt, its
+//! markers and its events are *derived* from it ([`mod@derive`]); they materialise only when an attempt closes without ending
+//! the run.
 //!
 //! | file | transition |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`lease`] | claim, start, the fence |
 //! | [`report`] | what a worker says |
 //! | [`finish`] | loss, cancel, and how every attempt closes |
-//! | [`derive`] | attempts, markers and events from rows |
+//! | [`mod@derive`] | attempts, markers and events from rows |
 
 pub mod begin;
 pub mod derive;

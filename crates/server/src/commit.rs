@@ -65,13 +65,14 @@ impl App {
         old: Holder,
         leases: Option<Vec<LeaseRef>>,
     ) -> Result<LoseOutcome, StoreError> {
+        let heard_ago = self.driver.session(old).map_or(outlive_core::Millis::ZERO, |s| s.heard_ago);
         self.lose(Verdict {
             holder: old,
             guard: None,
             leases,
             reason: Reason::WorkerReplaced,
             evidence: Evidence::NewerIncarnation,
-            last_heard_at: self.clock.wall(),
+            last_heard_at: self.clock.wall() - heard_ago,
             budget: LossBudget::Losses,
             end_session: false,
         })

@@ -37,8 +37,13 @@ const STATEMENTS: usize = 192;
 
 /// Held for as long as the store is open; the system releases it with the process.
 #[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said, not left to the close: a child between its fork and its exec has the file open, too, and would keep the lock.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 pub(crate) fn refused(why: impl Into<String>) -> StoreError {
@@ -64,7 +69,7 @@ pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
         let path = path.display();
         refused(format!("another process has {path} open; stop it, or choose another file"))
     })?;
-    Ok(Lock { _file: file })
+    Ok(Lock(file))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -178,6 +178,27 @@ fn a_life_with_one_attempt_and_no_output_leaves_two_rows() {
 }
 
 #[test]
+fn a_run_that_ended_while_it_waited_for_a_key_leaves_no_trace_of_waiting() {
+    let (_folder, path) = folder();
+    at(&path, async |w| {
+        let (class, session) = (w.class("a").await, w.worker("w").await);
+        let keyed = async || {
+            w.one_with(&class, |new| {
+                new.new.key = Some("k".to_owned());
+                new.on_conflict = outlive_store::OnConflict::Replace;
+            })
+            .await
+        };
+        keyed().await;
+        w.take(&session, &class).await;
+        let waits = keyed().await;
+        assert!(waits.blocked);
+        w.store.cancel(TENANT, waits.id, outlive_core::Reason::Cancelled, None).await.unwrap();
+    });
+    assert_eq!(rows(&path)["key_wait"], 0);
+}
+
+#[test]
 fn many_clients_share_commits_and_each_run_is_claimed_once() {
     let (_folder, path) = folder();
     at(&path, async |w| {

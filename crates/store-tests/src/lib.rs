@@ -128,6 +128,7 @@ macro_rules! every_test {
                 a_recovery_is_measured_from_loss_to_catching_up
                 progress_counts_from_the_old_maximum_on
                 a_second_loss_closes_the_first_recovery
+                a_loss_that_ends_its_run_is_over_at_once
                 a_recovery_outlives_its_run;
             release:
                 a_held_run_is_queued_with_data_for_its_next_attempt
@@ -149,6 +150,7 @@ macro_rules! every_test {
                 old_rows_that_wait_do_not_hold_up_the_ones_behind_them
                 output_goes_before_its_run_and_leaves_a_gap
                 the_audit_finds_nothing_to_repair
+                the_audit_counts_what_changes_behind_it
                 a_worker_is_collected_when_nothing_belongs_to_it;
             salvage:
                 a_success_after_the_loss_is_accepted_while_the_run_waits

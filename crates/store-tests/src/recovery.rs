@@ -3,9 +3,10 @@
 use crate::World;
 use crate::build::{complete, json, lease, progress};
 use crate::world::TENANT;
+use outlive_core::policy::{OnLoss, QueuePolicy};
 use outlive_core::report::Op;
 use outlive_core::run::Evidence;
-use outlive_core::{Epoch, Millis, Reason};
+use outlive_core::{Epoch, Millis, Reason, State};
 use outlive_store::RecoveryOutcome;
 
 pub async fn a_recovery_is_measured_from_loss_to_catching_up(w: World) {
@@ -63,6 +64,19 @@ pub async fn a_second_loss_closes_the_first_recovery(w: World) {
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0].outcome, rows[0].from.epoch), (RecoveryOutcome::Open, Epoch(2)));
     assert_eq!((rows[1].outcome, rows[1].from.epoch), (RecoveryOutcome::Over, Epoch(1)));
+}
+
+pub async fn a_loss_that_ends_its_run_is_over_at_once(w: World) {
+    let policy = QueuePolicy { on_loss: OnLoss::Fail, ..QueuePolicy::default() };
+    let (_, class) = w.queue("a", policy).await;
+    let session = w.worker("w").await;
+    let held = w.leased(&session, &class).await;
+    w.lose(&session).await;
+    let row = w.row(held.run.id).await;
+    assert_eq!((row.state, row.recovery), (State::Lost, None));
+    let recovery = &w.recoveries(row.id).await[0];
+    assert_eq!((recovery.outcome, recovery.queued_at), (RecoveryOutcome::Over, None));
+    assert_eq!(w.tally(&class).await, (0, 0, 0, 0));
 }
 
 pub async fn a_recovery_outlives_its_run(w: World) {

@@ -79,6 +79,20 @@ pub async fn the_audit_finds_nothing_to_repair(w: World) {
     assert_eq!((after.0, after.3), (before.0 + 30, before.3));
 }
 
+pub async fn the_audit_counts_what_changes_behind_it(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let mut runs = Vec::new();
+    for _ in 0..9 {
+        runs.push(w.one(&class).await.id);
+    }
+    // In the middle of its pass, the first run ends and the second is claimed.
+    assert!(w.store.audit_waiting(4).await.unwrap().more);
+    w.store.cancel(TENANT, runs[0], outlive_core::Reason::Cancelled, None).await.unwrap();
+    w.take(&session, &class).await;
+    while w.store.audit_waiting(4).await.unwrap().more {}
+    assert_eq!(w.tally(&class).await, (7, 0, 0, 1));
+}
+
 pub async fn a_worker_is_collected_when_nothing_belongs_to_it(w: World) {
     let week = Millis::hours(7 * 24);
     let plain = w.class("a").await;

@@ -74,6 +74,45 @@ fn an_error_of_sql_undoes_its_own_command_and_no_other() {
 }
 
 #[test]
+fn the_feed_tells_nothing_that_was_undone_and_nothing_twice() {
+    let mut db = db();
+    let answers = Answers::default();
+    let tells = |n: u128, fails: bool| {
+        move |tx: &mut Tx<'_>| {
+            let run = run(n);
+            tx.feed.push(&run, &outlive_core::run::derive::created(&run));
+            if fails { Err(Fault::Other("on purpose".to_owned())) } else { Ok(Ok(0)) }
+        }
+    };
+    let commands = (0..4).map(|n| command(0, &answers, tells(n, n == 2)));
+    db.transact(commands.collect());
+    let bodies: Vec<String> = crate::rows::column(&db.conn, "SELECT body FROM feed", &[]).unwrap();
+    let told: Vec<String> = bodies
+        .iter()
+        .flat_map(|body| serde_json::from_str::<Vec<serde_json::Value>>(body).unwrap())
+        .map(|event| event[1].as_str().unwrap().to_owned())
+        .collect();
+    let expected: Vec<String> = [0, 1, 3].map(|n| run(n).id.to_string()).into();
+    assert_eq!(told, expected);
+}
+
+fn run(n: u128) -> outlive_core::run::Run {
+    use outlive_core::{ClassId, QueueId, RunId, Wall};
+    let new = outlive_core::run::begin::NewRun {
+        id: RunId::from_parts(Wall(1), n << 64),
+        class: ClassId(1),
+        queue: QueueId(1),
+        priority: 0,
+        run_at: None,
+        hold: false,
+        serial_key: None,
+        key: None,
+        queue_ttl: None,
+    };
+    outlive_core::run::Run::create(new, &outlive_core::policy::QueuePolicy::default(), Wall(1))
+}
+
+#[test]
 fn a_refusal_is_an_answer_and_costs_the_group_nothing() {
     let mut db = db();
     let mut runs = 0;

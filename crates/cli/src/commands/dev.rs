@@ -106,7 +106,8 @@ pub(crate) async fn run(cx: &Context, args: Args, settings: Vec<Setting>) -> Don
         () = asked_to_stop() => None,
         failure = super::server::broken(&server) => Some(failure),
     };
-    say("\nstopping: workers hand back what they have; it goes on at the next start");
+    let kept = if args.ephemeral { "the folder is removed" } else { "it goes on at the next start" };
+    say(&format!("\nstopping: workers hand back what they have; {kept}"));
     stop.send_replace(true);
     let stopped = async { while workers.join_next().await.is_some() {} };
     tokio::select! {

@@ -3,11 +3,18 @@
 use crate::support::{Answer, Running, outlive};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
+use tempfile::TempDir;
 
 /// A dev server; its address and the processes of its workers.
-fn dev() -> (Running, BufReader<std::process::ChildStderr>, String, Vec<u32>) {
-    let mut child =
-        outlive().args(["dev", "--ephemeral", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+fn dev() -> (TempDir, Running, BufReader<std::process::ChildStderr>, String, Vec<u32>) {
+    // Those that are killed cannot remove their folder.
+    let home = tempfile::tempdir().unwrap();
+    let mut child = outlive()
+        .args(["dev", "--ephemeral", "--listen", "127.0.0.1:0"])
+        .env("TMPDIR", home.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut talk = BufReader::new(child.stderr.take().unwrap());
     let (mut url, mut pids) = (String::new(), Vec::new());
     for line in talk.by_ref().lines() {
@@ -23,7 +30,7 @@ fn dev() -> (Running, BufReader<std::process::ChildStderr>, String, Vec<u32>) {
         }
     }
     assert_eq!(pids.len(), 2);
-    (Running(child), talk, url, pids)
+    (home, Running(child), talk, url, pids)
 }
 
 fn lives(pid: u32) -> bool {
@@ -43,7 +50,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn dev_runs_commands_and_stops_in_order() {
-    let (mut dev, mut talk, url, pids) = dev();
+    let (_home, mut dev, mut talk, url, pids) = dev();
     let run = outlive().args(["run", "-q", "--server", &url, "--", "echo", "hello"]).output().unwrap();
     assert_eq!(Answer::of(&run).out, "hello\n");
     let port = url.rsplit_once('/').unwrap().1;
@@ -60,7 +67,7 @@ fn dev_runs_commands_and_stops_in_order() {
 
 #[test]
 fn a_worker_that_dies_is_started_again() {
-    let (dev, mut talk, url, pids) = dev();
+    let (_home, dev, mut talk, url, pids) = dev();
     std::process::Command::new("kill").args(["-9", &pids[0].to_string()]).status().unwrap();
     let mut line = String::new();
     while !line.contains("is back") {
@@ -78,7 +85,7 @@ fn a_worker_that_dies_is_started_again() {
 
 #[test]
 fn nothing_outlives_a_killed_dev() {
-    let (mut dev, _talk, url, pids) = dev();
+    let (_home, mut dev, _talk, url, pids) = dev();
     let run = outlive().args(["run", "-d", "--server", &url, "--", "sleep", "1234567"]).output().unwrap();
     assert_eq!(Answer::of(&run).code, 0);
     dev.0.kill().unwrap();

@@ -44,13 +44,23 @@ pub(crate) fn first_line(program: impl AsRef<OsStr>, args: &[&str]) -> Option<St
         .then(|| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
-/// A cargo command in the workspace.
+/// A command in the workspace: cargo's, or a program that cargo has built.
 pub(crate) struct Cargo(Command);
 
 impl Cargo {
     pub(crate) fn new<'a>(args: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut command = Command::new(cargo());
-        command.current_dir(root()).stdin(Stdio::null()).args(args);
+        Self::of(Command::new(cargo())).args(args)
+    }
+
+    /// A program of the workspace that is built already. (`cargo run --package` would build its libraries again, with
+    /// the features that this package alone asks for.)
+    pub(crate) fn built(name: &str) -> Self {
+        let own = env::current_exe().unwrap_or_default();
+        Self::of(Command::new(own.with_file_name(name)))
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.current_dir(root()).stdin(Stdio::null());
         for (name, _) in env::vars_os() {
             if is_foreign(&name.to_string_lossy()) {
                 command.env_remove(name);
@@ -119,7 +129,8 @@ impl Cargo {
 
     fn name(&self) -> String {
         let args: Vec<_> = self.0.get_args().take(2).map(|a| a.to_string_lossy().into_owned()).collect();
-        format!("`cargo {}`", args.join(" "))
+        let program = Path::new(self.0.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("`{program} {}`", args.join(" "))
     }
 }
 

@@ -13,9 +13,7 @@ pub(crate) fn all(runner: &[OsString]) -> Done {
     // One command builds all targets with one set of features, so that no later stage builds anything again.
     stage("build", || Cargo::new(["build", "--workspace", "--all-targets"]).run())?;
     stage("doc tests", || Cargo::new(["test", "--doc", "--workspace", "--quiet"]).run())?;
-    stage("simulation", || {
-        Cargo::new(["run", "--package", "outlive-sim", "--", "--seed", "1", "--seeds", SEEDS]).run()
-    })?;
+    stage("simulation", || Cargo::built("outlive-sim").args(["--seed", "1", "--seeds", SEEDS]).run())?;
     if needs::nextest().is_some() { with_nextest(runner) } else { with_cargo(runner) }
 }
 

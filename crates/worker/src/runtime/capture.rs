@@ -78,7 +78,7 @@ pub(super) async fn pump(pipe: &pipe::Receiver, sink: &mut Sink) {
         let last = closed || (over && (read == 0 || aftermath >= AFTERMATH));
         if !frame.is_empty() && (last || !gathering || frame.len() >= sizes::FRAME) {
             sink.put(std::mem::take(&mut frame)).await;
-            gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
+            gathered.set(tokio::time::sleep(GATHER));
             gathering = true;
         }
         if last {

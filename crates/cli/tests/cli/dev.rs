@@ -1,6 +1,6 @@
 //! `outlive dev`: ready, supervised, and gone in order.
 
-use crate::support::{Answer, Running, outlive};
+use crate::support::{Answer, Running, outlive, until};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -36,16 +36,6 @@ fn dev() -> (TempDir, Running, BufReader<std::process::ChildStderr>, String, Vec
 fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..3_000 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("did not come true: {what}");
 }
 
 #[test]

@@ -119,6 +119,17 @@ impl House {
     }
 }
 
+/// Looks until it holds; fails after half a minute.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(GLANCE);
+    }
+    panic!("did not come true: {what}");
+}
+
 /// A server on this folder; its address.
 pub(crate) fn serve(folder: &Path, listen: &str) -> (Running, String) {
     let store = format!("sqlite:{}", folder.join("outlive.db").display());

@@ -66,7 +66,7 @@ impl Agent {
         run.begins(now);
         if run.guarded {
             let (isolation, deadline) = (run.isolation, run.deadline);
-            self.out.push(Effect::Guard(Command::Track { lease, isolation, deadline, group: None }));
+            self.out.push(Effect::Guard(Command::Track { lease, isolation, deadline }));
         }
         self.out.push(Effect::Spawn(body));
         self.limit_changed(lease);

@@ -64,7 +64,7 @@ impl Agent {
     /// The server has said what is held here; all other slots are free. Credit counts from the opening of the connection.
     pub(super) fn count_slots(&mut self) {
         let held = u64::try_from(self.runs.values().filter(|run| run.slot).count()).unwrap_or(u64::MAX);
-        let free = u64::from(self.slots).saturating_sub(held);
+        let free = if self.is_leaving() { 0 } else { u64::from(self.slots).saturating_sub(held) };
         if let Some(open) = &mut self.link.current {
             open.credit = free;
         }
@@ -78,8 +78,10 @@ impl Agent {
         }
     }
 
+    /// One lease more may be pushed, unless the agent is leaving.
     pub(super) fn grant(&mut self) {
-        if let Some(open) = &mut self.link.current {
+        let leaving = self.is_leaving();
+        if let Some(open) = self.link.current.as_mut().filter(|_| !leaving) {
             open.credit += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! The life of connections.
 
 use super::state_machine::Agent;
-use super::types::{Conn, Effect, Now};
+use super::types::{Call, Conn, Effect, Now};
 use outlive_api::session::Hello;
 use outlive_core::engine::trust;
 use outlive_core::{LeaseRef, Millis, Mono};
@@ -47,6 +47,9 @@ impl Agent {
         }
         if news {
             self.out.push(Effect::Online(true));
+            if self.is_leaving() {
+                self.out.push(Effect::Call(Call::Drain));
+            }
         }
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(addresses: Vec<String>, seed: u64) -> Self {
+    pub(super) fn new(addresses: &[String], seed: u64) -> Self {
         Self {
             addresses: addresses.iter().map(|a| plain(a)).collect(),
             at: 0,

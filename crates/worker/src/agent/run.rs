@@ -54,7 +54,7 @@ pub(super) struct Run {
     pub terms: Terms,
     pub isolation: OnIsolation,
     pub cancel_grace: Millis,
-    run_timeout: Millis,
+    timeout: Millis,
     progress_timeout: Option<Millis>,
     /// Whether the guard watches it: it has processes.
     pub guarded: bool,
@@ -83,7 +83,7 @@ impl Run {
             terms,
             isolation: lease.on_isolation,
             cancel_grace: Millis(lease.cancel_grace_ms),
-            run_timeout: Millis(lease.run_timeout_ms),
+            timeout: Millis(lease.run_timeout_ms),
             progress_timeout: lease.progress_timeout_ms.map(Millis),
             phase: Phase::Waiting(lease),
             guarded,
@@ -160,7 +160,7 @@ impl Run {
             }
             Phase::Starting | Phase::Running => {
                 let since = self.active_since?;
-                let left = Millis(self.run_timeout.0.saturating_sub(self.active.0));
+                let left = Millis(self.timeout.0.saturating_sub(self.active.0));
                 let run = (since + left, Due::Stop(Reason::RunTimeout));
                 let progress =
                     self.progress_timeout.map(|t| (self.progress_at + t, Due::Stop(Reason::ProgressTimeout)));

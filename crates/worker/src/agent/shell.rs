@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 /// How long a goodbye may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// What is waited for if nothing is ever due.
-const IDLE: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// What comes to the session thread beside the events of attempts.
 pub(super) enum Happening {
@@ -79,16 +79,20 @@ impl Shell {
                 }
             }
             self.pass_on();
-            let due = self.agent.next_deadline(now).map_or(IDLE, |wait| wait.duration());
-            // A change that finds its thread's channel full waits for the next turn, which must then come by itself.
-            let due = if self.changes.is_empty() { due } else { due.min(Duration::from_millis(1)) };
+            let due = match self.agent.next_deadline(now) {
+                // What carrying out has itself brought about is the next turn's.
+                _ if !self.inputs.is_empty() => Duration::ZERO,
+                // What finds its thread's channel full waits for the next turn, which must then come by itself.
+                _ if !self.changes.is_empty() => Duration::from_millis(1),
+                wait => wait.map_or(IDLE, outlive_core::Millis::duration),
+            };
             let mut happened = Vec::new();
             let mut events = Vec::new();
             tokio::select! {
                 _ = self.happened.recv_many(&mut happened, sizes::BATCH) => {}
                 _ = self.events.recv_many(&mut events, sizes::BATCH), if self.executor.is_some() => {}
                 letters = self.handlers.mailbox.take() => events = letters,
-                wanted = self.shutdown.wait_for(|&wanted| wanted > asked) => {
+                wanted = self.shutdown.wait_for(|&wanted| wanted > asked), if asked < Shutdown::HandBack => {
                     // Whoever could ask is gone: that is a wish to stop as well.
                     asked = wanted.map_or(Shutdown::HandBack, |wanted| *wanted);
                     self.inputs.push(Input::Shutdown(asked));
@@ -147,12 +151,12 @@ impl Shell {
                     self.registered = None;
                 }
                 tracing::debug!(%problem, "no session yet");
-                self.status.send_if_modified(|status| match status {
-                    AgentStatus::Connected { .. } => false,
-                    _ => {
+                self.status.send_if_modified(|status| {
+                    let is_connected = matches!(status, AgentStatus::Connected { .. });
+                    if !is_connected {
                         *status = AgentStatus::Connecting { problem: Some(problem) };
-                        true
                     }
+                    !is_connected
                 });
                 self.disconnected(conn);
             }

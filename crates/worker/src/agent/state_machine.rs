@@ -58,7 +58,7 @@ impl Agent {
         Self {
             slots: settings.slots.clamp(1, sizes::SLOTS),
             in_process: settings.in_process,
-            link: Link::new(settings.servers, settings.seed),
+            link: Link::new(&settings.servers, settings.seed),
             runs: BTreeMap::new(),
             waiting: BTreeSet::new(),
             speakers: VecDeque::new(),
@@ -176,8 +176,8 @@ impl Agent {
     fn guard_replaced(&mut self) {
         let there = self.runs.iter().filter(|(_, run)| run.guarded && !run.reaped);
         for (&lease, run) in there {
-            let (isolation, group) = (run.isolation, run.group);
-            self.out.push(Effect::Guard(Command::Track { lease, isolation, deadline: run.deadline, group }));
+            let (isolation, deadline, group) = (run.isolation, run.deadline, run.group);
+            self.out.push(Effect::Guard(Command::Adopt { lease, isolation, deadline, group }));
         }
     }
 

@@ -56,17 +56,25 @@ pub(super) async fn open(opening: Opening) -> Opened {
 
 async fn try_open(opening: Opening) -> Result<(SessionSocket, Registered), Opened> {
     let Opening { address, namespace, register, registered, known } = opening;
-    let client = Client::new(&address, &namespace).map_err(|e| Opened::Never(AgentError::Config(e.to_string())))?;
+    let client = Client::new(&address, &namespace).map_err(|e| {
+        let problem = e.to_string();
+        // Later, it may be one of the addresses that a server named: there are others.
+        if known {
+            Opened::NotNow { problem, register_again: false }
+        } else {
+            Opened::Never(AgentError::Config(problem))
+        }
+    })?;
     let registered = match registered {
         Some(registered) => registered,
-        None => client.register(&register).await.map_err(|e| not_registered(e, &register.name, known))?,
+        None => client.register(&register).await.map_err(|e| not_registered(&e, &register.name, known))?,
     };
     let client = client.with_token(&registered.session_token);
-    let socket = client.session(registered.worker_id).await.map_err(no_session)?;
+    let socket = client.session(registered.worker_id).await.map_err(|e| no_session(&e))?;
     Ok((socket, registered))
 }
 
-fn not_registered(e: ClientError, name: &str, known: bool) -> Opened {
+fn not_registered(e: &ClientError, name: &str, known: bool) -> Opened {
     let problem = e.to_string();
     match e.code() {
         Some("name_in_use" | "session_replaced") if known => Opened::Replaced,
@@ -79,7 +87,7 @@ fn not_registered(e: ClientError, name: &str, known: bool) -> Opened {
     }
 }
 
-fn no_session(e: ClientError) -> Opened {
+fn no_session(e: &ClientError) -> Opened {
     let problem = e.to_string();
     match e.code() {
         Some("session_replaced") => Opened::Replaced,

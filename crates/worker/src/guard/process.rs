@@ -117,7 +117,7 @@ impl GuardProcess {
                     let _ = (0..FREEZE_PASSES).all(|_| domain.set_frozen(&all, true));
                 }
                 Act::Thaw(leases) => {
-                    domain.set_frozen(leases, false);
+                    let _ = domain.set_frozen(leases, false);
                 }
                 Act::Kill(leases) => domain.kill(leases),
             }

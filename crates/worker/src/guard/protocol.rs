@@ -40,7 +40,16 @@ pub enum Command {
         isolation: OnIsolation,
         /// On the clock that counts suspend.
         deadline: Mono,
-        /// Its process group, if it is known already.
+    },
+    /// A lease that an earlier guard watched: whether its work stands still is not known.
+    Adopt {
+        /// Which.
+        lease: LeaseRef,
+        /// What to do at its deadline.
+        isolation: OnIsolation,
+        /// On the clock that counts suspend.
+        deadline: Mono,
+        /// Its process group, if it has one already.
         group: Option<i32>,
     },
     /// Its process group.
@@ -64,16 +73,25 @@ pub enum Command {
     },
 }
 
+const ISOLATIONS: [OnIsolation; 3] = [OnIsolation::Freeze, OnIsolation::Continue, OnIsolation::Stop];
+
+const fn word(isolation: OnIsolation) -> &'static str {
+    match isolation {
+        OnIsolation::Freeze => "freeze",
+        OnIsolation::Continue => "continue",
+        OnIsolation::Stop => "stop",
+    }
+}
+
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Track { lease, isolation, deadline, group } => {
-                let word = match isolation {
-                    OnIsolation::Freeze => "freeze",
-                    OnIsolation::Continue => "continue",
-                    OnIsolation::Stop => "stop",
-                };
-                writeln!(f, "track {} {word} {} {}", name(*lease), deadline.0, group.unwrap_or(0))
+            Self::Track { lease, isolation, deadline } => {
+                writeln!(f, "track {} {} {}", name(*lease), word(*isolation), deadline.0)
+            }
+            Self::Adopt { lease, isolation, deadline, group } => {
+                let group = group.unwrap_or(0);
+                writeln!(f, "adopt {} {} {} {group}", name(*lease), word(*isolation), deadline.0)
             }
             Self::Group { lease, group } => writeln!(f, "group {} {group}", name(*lease)),
             Self::Trust { at, leases } => {
@@ -93,17 +111,18 @@ impl Command {
         let mut words = line.split(' ');
         let verb = words.next()?;
         Some(match verb {
-            "track" => {
+            "track" | "adopt" => {
                 let lease = parse_name(words.next()?)?;
-                let isolation = match words.next()? {
-                    "freeze" => OnIsolation::Freeze,
-                    "continue" => OnIsolation::Continue,
-                    "stop" => OnIsolation::Stop,
-                    _ => return None,
-                };
+                let given = words.next()?;
+                let isolation = ISOLATIONS.into_iter().find(|&known| word(known) == given)?;
                 let deadline = Mono(words.next()?.parse().ok()?);
-                let group = words.next()?.parse().ok().filter(|&g| g > 1);
-                Self::Track { lease, isolation, deadline, group }
+                match words.next() {
+                    None => Self::Track { lease, isolation, deadline },
+                    Some(group) => {
+                        let group = group.parse().ok().filter(|&g| g > 1);
+                        Self::Adopt { lease, isolation, deadline, group }
+                    }
+                }
             }
             "group" => {
                 let lease = parse_name(words.next()?)?;
@@ -171,8 +190,9 @@ mod tests {
     fn lines_read_back_as_written() {
         let lease = LeaseRef { run_id: RunId::from_parts(Wall(5), 6), epoch: Epoch(7) };
         let commands = [
-            Command::Track { lease, isolation: OnIsolation::Stop, deadline: Mono(5), group: None },
-            Command::Track { lease, isolation: OnIsolation::Freeze, deadline: Mono(5), group: Some(77) },
+            Command::Track { lease, isolation: OnIsolation::Stop, deadline: Mono(5) },
+            Command::Adopt { lease, isolation: OnIsolation::Freeze, deadline: Mono(5), group: Some(77) },
+            Command::Adopt { lease, isolation: OnIsolation::Continue, deadline: Mono(5), group: None },
             Command::Group { lease, group: 55 },
             Command::Trust { at: Mono(9), leases: vec![lease, lease] },
             Command::Untrack { lease },

@@ -7,9 +7,11 @@ use outlive_core::policy::OnIsolation;
 use outlive_core::{LeaseRef, Millis, Mono};
 use std::collections::BTreeMap;
 
-/// Without control groups, a process that forks while it is being stopped may leave a child that runs: work that stands still
-/// is stopped again this often, for as long as it stands still.
-const STOP_AGAIN: Millis = Millis(200);
+/// A process that was being started when the work of its lease was stopped may appear after that: work that stands still is
+/// stopped again, first after this, then after twice as long each time.
+const STOP_AGAIN: Millis = Millis(25);
+/// The longest time between two such passes.
+const STOP_AGAIN_AT_LEAST: Millis = Millis::secs(1);
 
 /// A lease.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,7 @@ enum Level {
     Running,
     Frozen {
         again: Mono,
+        pause: Millis,
     },
     Stopped,
 }
@@ -52,10 +55,11 @@ impl Watch {
     /// Takes a line in.
     pub fn command(&mut self, command: Command) {
         match command {
-            Command::Track { lease, isolation, deadline, group } => {
-                // With a group it has run before, under a guard that is gone.
-                let level = if group.is_some() { Level::Unknown } else { Level::Running };
-                self.leases.insert(lease, Watched { isolation, deadline, group, level });
+            Command::Track { lease, isolation, deadline } => {
+                self.leases.insert(lease, Watched { isolation, deadline, group: None, level: Level::Running });
+            }
+            Command::Adopt { lease, isolation, deadline, group } => {
+                self.leases.insert(lease, Watched { isolation, deadline, group, level: Level::Unknown });
             }
             Command::Group { lease, group } => {
                 if let Some(watched) = self.leases.get_mut(&lease) {
@@ -83,10 +87,14 @@ impl Watch {
             let over = trust::is_over(watched.deadline, now);
             let into = match (watched.isolation, over, watched.level) {
                 (OnIsolation::Continue, ..) | (_, _, Level::Stopped) | (_, false, Level::Running) => continue,
-                (OnIsolation::Freeze, true, Level::Frozen { again: at }) if now < at => continue,
+                (OnIsolation::Freeze, true, Level::Frozen { again: at, .. }) if now < at => continue,
                 (OnIsolation::Freeze, true, level) => {
-                    watched.level = Level::Frozen { again: now + STOP_AGAIN };
-                    if matches!(level, Level::Frozen { .. }) { &mut again } else { &mut freeze }
+                    let (pause, into) = match level {
+                        Level::Frozen { pause, .. } => (Millis(pause.0 * 2).min(STOP_AGAIN_AT_LEAST), &mut again),
+                        _ => (STOP_AGAIN, &mut freeze),
+                    };
+                    watched.level = Level::Frozen { again: now + pause, pause };
+                    into
                 }
                 (OnIsolation::Stop, true, _) => {
                     watched.level = Level::Stopped;
@@ -119,7 +127,7 @@ impl Watch {
             (OnIsolation::Continue, _) | (_, Level::Stopped) => None,
             (_, Level::Unknown) => Some(Mono(0)),
             (_, Level::Running) => Some(w.deadline),
-            (_, Level::Frozen { again }) => Some(again),
+            (_, Level::Frozen { again, .. }) => Some(again),
         };
         self.leases.values().filter_map(due).min()
     }
@@ -149,7 +157,7 @@ mod tests {
 
     fn watching(isolation: OnIsolation) -> Watch {
         let mut watch = Watch::default();
-        watch.command(Command::Track { lease: lease(1), isolation, deadline: Mono(100), group: None });
+        watch.command(Command::Track { lease: lease(1), isolation, deadline: Mono(100) });
         watch
     }
 
@@ -163,8 +171,9 @@ mod tests {
         assert_eq!((watch.due(Mono(99)), watch.next()), (vec![], Some(Mono(100))));
         assert_eq!(told(&watch.due(Mono(100))), [(lease(1), GuardEvent::Frozen)]);
         assert_eq!(watch.due(Mono(101)), []);
-        assert_eq!(watch.next(), Some(Mono(300)));
-        assert_eq!(told(&watch.due(Mono(300))), [], "stopped again, and nobody is told");
+        assert_eq!(watch.next(), Some(Mono(125)));
+        assert_eq!(told(&watch.due(Mono(125))), [], "stopped again, and nobody is told");
+        assert_eq!(watch.next(), Some(Mono(175)));
         watch.command(Command::Trust { at: Mono(400), leases: vec![lease(1)] });
         assert_eq!(told(&watch.due(Mono(310))), [(lease(1), GuardEvent::Thawed)]);
         watch.command(Command::Trust { at: Mono(320), leases: vec![lease(1)] });
@@ -192,7 +201,7 @@ mod tests {
     fn a_new_guard_brings_what_it_finds_to_its_level() {
         let mut watch = Watch::default();
         let found =
-            Command::Track { lease: lease(1), isolation: OnIsolation::Freeze, deadline: Mono(100), group: Some(9) };
+            Command::Adopt { lease: lease(1), isolation: OnIsolation::Freeze, deadline: Mono(100), group: Some(9) };
         watch.command(found);
         assert_eq!(watch.next(), Some(Mono(0)));
         assert_eq!(told(&watch.due(Mono(50))), [(lease(1), GuardEvent::Thawed)]);

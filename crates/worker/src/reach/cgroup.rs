@@ -28,18 +28,14 @@ impl Group {
     /// # Errors
     /// If the machine does not allow it.
     pub fn make(&self) -> std::io::Result<OwnedFd> {
-        if let Err(e) = fs::create_dir(&self.0)
-            && e.kind() != std::io::ErrorKind::AlreadyExists
-        {
-            return Err(e);
-        }
+        fs::create_dir_all(&self.0)?;
         OpenOptions::new().write(true).open(self.0.join("cgroup.procs")).map(OwnedFd::from)
     }
 
     /// Freezes or thaws it. Made if it is not there, so that what joins it later stands still too.
     pub fn freeze(&self, frozen: bool) {
         if frozen {
-            let _ = fs::create_dir(&self.0);
+            let _ = fs::create_dir_all(&self.0);
         }
         let _ = fs::write(self.0.join("cgroup.freeze"), if frozen { "1" } else { "0" });
     }

@@ -83,6 +83,7 @@ impl Domain {
     }
 
     /// Freezes or thaws leases, each with its process group. Whether a process was found that was not in that state yet.
+    #[must_use]
     pub fn set_frozen(&self, leases: &BTreeMap<LeaseRef, Option<i32>>, frozen: bool) -> bool {
         if self.cgroup.is_some() {
             for group in leases.keys().filter_map(|&lease| self.group(lease)) {
@@ -102,7 +103,7 @@ impl Domain {
             if self.cgroup.is_none() {
                 return self.signal(leases, Signal::KILL, |_| true) > 0;
             }
-            groups.iter().fold(false, |found, group| group.kill() || found)
+            groups.iter().filter(|group| group.kill()).count() > 0
         });
     }
 

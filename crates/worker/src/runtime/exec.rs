@@ -162,9 +162,8 @@ async fn spawn(
     }
     loop {
         let _ = context.domain.group(lease).map(|group| group.kill());
-        match tokio::time::timeout(KILL_AGAIN, &mut spawned).await {
-            Ok(spawned) => return spawned,
-            Err(_) => continue,
+        if let Ok(spawned) = tokio::time::timeout(KILL_AGAIN, &mut spawned).await {
+            return spawned;
         }
     }
 }
@@ -315,7 +314,7 @@ async fn obey(
         }
         if stop.changed().await.is_err() {
             // The agent is going, and everything with it: nobody is left to give orders.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -36,12 +36,11 @@ pub fn verdict(exit: &ExitReport) -> Verdict {
             };
             Verdict::Failed(Reason::ExitCode, format!("exit code {code}{hint}"))
         }
-        (None, Some("SIGKILL" | "SIGTERM" | "SIGHUP")) => Verdict::Killed,
+        (None, Some("SIGKILL" | "SIGTERM" | "SIGHUP") | None) => Verdict::Killed,
         (None, Some(signal)) => {
             let core = if exit.core_dumped { ", core dumped" } else { "" };
             Verdict::Failed(Reason::Signal, format!("ended by {signal}{core}"))
         }
-        (None, None) => Verdict::Killed,
     }
 }
 

@@ -1,9 +1,9 @@
 //! A server of one worker, of one page: it registers whoever comes, answers beats and reports, and says what it is told to.
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, lease};
 use futures_util::{SinkExt as _, StreamExt as _};
 use outlive_api::report::{WireItem, WireResult};
-use outlive_api::session::{Beat, Hello, Lease, ServerMessage, WorkerMessage};
+use outlive_api::session::{Beat, Held, Hello, Lease, ServerMessage, WorkerMessage};
 use outlive_api::workers::{Register, Registered};
 use outlive_core::{HomeSeq, Incarnation, LeaseRef, Millis, Reason, WorkerId};
 use std::collections::BTreeMap;
@@ -15,18 +15,24 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// What the server has seen.
 #[derive(Default)]
-pub struct Seen {
-    pub registered: Vec<Register>,
-    pub beats: Vec<Beat>,
-    pub items: Vec<(WireItem, bool)>,
-    pub sessions: u64,
-    pub calls: Vec<String>,
+pub(crate) struct Seen {
+    pub(crate) registered: Vec<Register>,
+    pub(crate) beats: Vec<Beat>,
+    pub(crate) items: Vec<(WireItem, bool)>,
+    pub(crate) sessions: u64,
+    pub(crate) calls: Vec<String>,
     /// The answer to a registration, if not the usual one: status and body.
-    pub refusal: Option<(u16, String)>,
+    pub(crate) refusal: Option<(u16, String)>,
     /// Beats are not answered.
-    pub mute: bool,
+    pub(crate) mute: bool,
     /// Reports are not answered.
-    pub deaf: bool,
+    pub(crate) deaf: bool,
+    /// Leases of kind `noop` that are pushed as fast as credit allows.
+    pub(crate) stock: u64,
+    /// How many ends have been reported.
+    pub(crate) ends: u64,
+    /// Leases pushed out of the stock on the current connection.
+    drawn: u64,
     /// Leases pushed on the current connection.
     pushed: u64,
     /// What is held, for `leases` 0.
@@ -34,8 +40,8 @@ pub struct Seen {
 }
 
 #[derive(Clone)]
-pub struct FakeServer {
-    pub address: String,
+pub(crate) struct FakeServer {
+    pub(crate) address: String,
     seen: Arc<Mutex<Seen>>,
     changed: watch::Sender<u64>,
     say: broadcast::Sender<Order>,
@@ -49,7 +55,7 @@ enum Order {
 }
 
 impl FakeServer {
-    pub async fn start(heartbeat: Millis) -> Self {
+    pub(crate) async fn start(heartbeat: Millis) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (say, _) = broadcast::channel(1_024);
@@ -64,12 +70,12 @@ impl FakeServer {
         server
     }
 
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
     }
 
     /// Waits until what has been seen is as wanted, and takes something from it.
-    pub async fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Seen) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, mut wanted: impl FnMut(&Seen) -> Option<T>) -> T {
         let mut changes = self.changed.subscribe();
         let waiting = async {
             loop {
@@ -84,16 +90,16 @@ impl FakeServer {
     }
 
     /// Waits for an item about this lease.
-    pub async fn item(&self, lease: LeaseRef, wanted: impl Fn(&WireItem) -> bool) -> WireItem {
+    pub(crate) async fn item(&self, lease: LeaseRef, wanted: impl Fn(&WireItem) -> bool) -> WireItem {
         let of = |i: &WireItem| i.run_id == Some(lease.run_id) && i.epoch == Some(lease.epoch);
         self.until("the item", |seen| seen.items.iter().map(|(i, _)| i).find(|i| of(i) && wanted(i)).cloned()).await
     }
 
-    pub async fn connected(&self, sessions: u64) {
+    pub(crate) async fn connected(&self, sessions: u64) {
         self.until("a session", |seen| (seen.sessions >= sessions).then_some(())).await;
     }
 
-    pub fn push(&self, lease: Lease) -> LeaseRef {
+    pub(crate) fn push(&self, lease: Lease) -> LeaseRef {
         let name = lease.lease();
         let push_seq = {
             let mut seen = self.seen();
@@ -105,25 +111,25 @@ impl FakeServer {
         name
     }
 
-    pub fn say(&self, message: &ServerMessage) {
+    pub(crate) fn say(&self, message: &ServerMessage) {
         let _ = self.say.send(Order::Say(serde_json::to_string(message).unwrap()));
     }
 
-    pub fn lost(&self, LeaseRef { run_id, epoch }: LeaseRef) {
+    pub(crate) fn lost(&self, LeaseRef { run_id, epoch }: LeaseRef) {
         self.seen().held.remove(&LeaseRef { run_id, epoch });
         self.say(&ServerMessage::Lost { run_id, epoch, reason: Reason::LeaseReleased });
     }
 
-    pub fn cancel(&self, LeaseRef { run_id, epoch }: LeaseRef) {
+    pub(crate) fn cancel(&self, LeaseRef { run_id, epoch }: LeaseRef) {
         self.say(&ServerMessage::Cancel { run_id, epoch, reason: Reason::Cancelled });
     }
 
     /// Ends all connections.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         let _ = self.say.send(Order::Cut);
     }
 
-    pub fn set(&self, change: impl FnOnce(&mut Seen)) {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen());
         self.changed.send_modify(|n| *n += 1);
     }
@@ -221,7 +227,7 @@ impl FakeServer {
                         sole: true,
                         replicas: vec![],
                     }));
-                    let named: Vec<_> = beat.held.iter().map(|h| h.lease()).collect();
+                    let named: Vec<_> = beat.held.iter().map(Held::lease).collect();
                     for lease in named.iter().filter(|l| !seen.held.contains_key(l)) {
                         let (run_id, epoch) = (lease.run_id, lease.epoch);
                         answers.push(ServerMessage::Lost { run_id, epoch, reason: Reason::WorkerDisconnected });
@@ -232,12 +238,19 @@ impl FakeServer {
                 if !seen.mute {
                     answers.push(ServerMessage::BeatAck { beat_seq: beat.beat_seq, home_unsure: false });
                 }
+                let draw = seen.stock.min(beat.credit.saturating_sub(seen.drawn));
+                if draw > 0 {
+                    (seen.stock, seen.drawn, seen.pushed) = (seen.stock - draw, seen.drawn + draw, seen.pushed + 1);
+                    let leases = (0..draw).map(|_| Lease { kind: "noop".into(), ..lease(&serde_json::Value::Null) });
+                    answers.push(ServerMessage::Leases { push_seq: seen.pushed, leases: leases.collect() });
+                }
                 seen.beats.push(beat);
             }
             WorkerMessage::Report { report_seq, items, replay } => {
                 let results = vec![WireResult::Ok; items.len()];
                 if !seen.deaf {
                     for item in &items {
+                        seen.ends += u64::from(ends(item));
                         if let (true, Some(run_id), Some(epoch)) = (ends(item), item.run_id, item.epoch) {
                             seen.held.remove(&LeaseRef { run_id, epoch });
                         }

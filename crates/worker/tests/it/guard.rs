@@ -44,7 +44,7 @@ impl Watched {
 
     fn track(&mut self, isolation: OnIsolation, deadline: Mono) -> LeaseRef {
         let lease = lease(&serde_json::Value::Null).lease();
-        self.tell(&Command::Track { lease, isolation, deadline, group: None });
+        self.tell(&Command::Track { lease, isolation, deadline });
         lease
     }
 

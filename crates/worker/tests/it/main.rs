@@ -4,4 +4,5 @@ mod agent;
 mod commands;
 mod fake_server;
 mod guard;
+mod handlers;
 mod support;

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// No level takes longer to be reached on a machine that works at all.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const MODES: [Mode; 2] = [Mode::Auto, Mode::Signals];
+pub(crate) const MODES: [Mode; 2] = [Mode::Auto, Mode::Signals];
 
 /// Waits until `reached` holds.
-pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let waiting = async {
         while !reached() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -26,12 +26,12 @@ pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 /// A number that no other test of this process, and no other process, uses.
-pub fn unique() -> u64 {
+pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub fn lease(input: &serde_json::Value) -> Lease {
+pub(crate) fn lease(input: &serde_json::Value) -> Lease {
     Lease {
         run_id: RunId::from_parts(SystemClock.wall(), u128::from(unique()) << 48),
         epoch: Epoch(1),
@@ -53,24 +53,24 @@ pub fn lease(input: &serde_json::Value) -> Lease {
     }
 }
 
-pub fn shell(script: &str) -> serde_json::Value {
+pub(crate) fn shell(script: &str) -> serde_json::Value {
     serde_json::json!({"command": ["sh", "-c", script]})
 }
 
 /// The example that is agent and guard.
-pub fn agent_binary() -> PathBuf {
+pub(crate) fn agent_binary() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let built = own.parent().and_then(|deps| deps.parent()).unwrap().join("examples/agent");
     assert!(built.exists(), "{} is not built; build the examples of this crate", built.display());
     built
 }
 
-pub fn guard_command() -> Vec<String> {
+pub(crate) fn guard_command() -> Vec<String> {
     vec![agent_binary().to_string_lossy().into_owned(), "guard".into()]
 }
 
 /// Processes that carry this text in their environment.
-pub fn carrying(mark: &str) -> Vec<i32> {
+pub(crate) fn carrying(mark: &str) -> Vec<i32> {
     let names = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = names.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let carries = |pid: &i32| {
@@ -81,36 +81,36 @@ pub fn carrying(mark: &str) -> Vec<i32> {
 }
 
 /// A file that grows while its writer runs.
-pub fn size(path: &std::path::Path) -> u64 {
+pub(crate) fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
 /// A shell script that makes `path` grow.
-pub fn ticking(path: &std::path::Path) -> String {
+pub(crate) fn ticking(path: &std::path::Path) -> String {
     format!("while :; do echo >> {}; sleep 0.005; done", path.display())
 }
 
 /// Something that ticks beside what is watched: by its ticks one sees that the other does *not* tick.
-pub struct Metronome {
+pub(crate) struct Metronome {
     child: std::process::Child,
     path: PathBuf,
 }
 
 impl Metronome {
-    pub fn start(folder: &std::path::Path) -> Self {
+    pub(crate) fn start(folder: &std::path::Path) -> Self {
         let path = folder.join(format!("metronome-{}", unique()));
         let child = std::process::Command::new("sh").args(["-c", &ticking(&path)]).spawn().unwrap();
         Self { child, path }
     }
 
     /// Waits for this many ticks.
-    pub async fn ticks(&self, n: u64) {
+    pub(crate) async fn ticks(&self, n: u64) {
         let before = size(&self.path);
         until("the metronome ticks", || size(&self.path) >= before + n).await;
     }
 
     /// Waits until `watched` does not grow any more while this ticks.
-    pub async fn until_still(&self, watched: &std::path::Path) {
+    pub(crate) async fn until_still(&self, watched: &std::path::Path) {
         loop {
             let before = size(watched);
             self.ticks(20).await;

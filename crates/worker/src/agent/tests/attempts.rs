@@ -186,7 +186,10 @@ fn a_process_that_stays_after_its_release_is_ended() {
 fn an_attempt_may_not_end_itself_over_its_channel() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    world.child(run, ChildEvent::Said { reference: Some(1), op: Op::Complete(Default::default()) });
+    world.child(
+        run,
+        ChildEvent::Said { reference: Some(1), op: Op::Complete(outlive_core::report::Completion::default()) },
+    );
     assert!(world.has(|e| matches!(e, Effect::Tell(_, Down::Answer { result: WireResult::Invalid { .. }, .. }))));
 }
 
@@ -210,5 +213,5 @@ fn the_guard_knows_of_a_lease_before_its_process_exists_and_after_that_of_its_gr
     assert!(world.has(|e| matches!(e, Effect::Guard(Command::Group { group: 77, .. }))));
     world.effects.clear();
     world.give(Input::GuardReplaced);
-    assert!(world.has(|e| matches!(e, Effect::Guard(Command::Track { group: Some(77), .. }))));
+    assert!(world.has(|e| matches!(e, Effect::Guard(Command::Adopt { group: Some(77), .. }))));
 }

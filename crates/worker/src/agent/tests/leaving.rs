@@ -58,6 +58,20 @@ fn a_drain_that_the_server_wants_is_told_to_the_attempts_and_ends_nothing() {
     assert_eq!((world.stopped(run), world.exit()), (vec![], None));
 }
 
+#[test]
+fn an_agent_that_leaves_grants_nothing_even_on_a_new_connection() {
+    let mut world = World::connected(3);
+    let run = world.running(1);
+    world.give(Input::Shutdown(Shutdown::Drain));
+    world.give(Input::Disconnected { conn: world.conn });
+    world.effects.clear();
+    world.connect();
+    assert!(world.has(|e| matches!(e, Effect::Call(Call::Drain))), "the server is told again");
+    world.pass(2_000);
+    assert!(world.beats().iter().all(|beat| beat.credit == 0));
+    assert_eq!(world.agent.held(world.now())[0].lease(), run);
+}
+
 /// The same inputs give the same effects, to the letter.
 #[test]
 fn the_agent_is_deterministic() {

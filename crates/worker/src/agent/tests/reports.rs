@@ -1,6 +1,7 @@
 use super::*;
 use outlive_core::State;
 use outlive_core::limits::sizes;
+use outlive_core::report::{Completion, Op};
 
 fn fenced() -> WireResult {
     WireResult::Fenced { state: State::Queued, epoch: Epoch(1) }
@@ -16,7 +17,7 @@ fn start_and_complete_of_a_short_attempt_are_one_item_in_one_report() {
     let leases: Vec<_> = (1..=10).map(|n| Lease { kind: "noop".into(), ..lease(n, 1) }).collect();
     world.push(1, leases.clone());
     world.effects.clear();
-    let done = outlive_core::report::Op::Complete(Default::default());
+    let done = Op::Complete(Completion::default());
     let events = leases.iter().flat_map(|l| {
         let ended = ChildEvent::Ended(End::Said(done.clone()));
         [ChildEvent::Started(None), ended].map(|event| Input::Child { lease: l.lease(), event })
@@ -103,7 +104,7 @@ fn after_a_reconnect_everything_unanswered_is_said_again_in_order() {
     let mut world = World::connected(2);
     let (run, done) = (world.running(1), world.running(2));
     world.outputs(run, "a");
-    world.child(run, ChildEvent::Said { reference: Some(5), op: outlive_core::report::Op::Checkpoint(Json::null()) });
+    world.child(run, ChildEvent::Said { reference: Some(5), op: Op::Checkpoint(Json::null()) });
     world.outputs(done, "b");
     world.exits(done, code(0));
     world.give(Input::Disconnected { conn: world.conn });
@@ -121,7 +122,7 @@ fn after_a_reconnect_everything_unanswered_is_said_again_in_order() {
 fn a_fenced_attempt_is_killed_and_says_nothing_more() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    world.child(run, ChildEvent::Said { reference: Some(9), op: outlive_core::report::Op::Checkpoint(Json::null()) });
+    world.child(run, ChildEvent::Said { reference: Some(9), op: Op::Checkpoint(Json::null()) });
     let seq = world.reports()[0].0;
     world.effects.clear();
     world.answer(seq, vec![fenced()]);
@@ -167,7 +168,7 @@ fn a_report_has_at_most_a_thousand_items() {
     let mut world = World::connected(2_000);
     world.push(1, (1..=1_500).map(|n| Lease { kind: "noop".into(), ..lease(n, 1) }).collect());
     world.effects.clear();
-    let done = outlive_core::report::Op::Complete(Default::default());
+    let done = Op::Complete(Completion::default());
     let ended =
         (1..=1_500).map(|n| Input::Child { lease: name(n, 1), event: ChildEvent::Ended(End::Said(done.clone())) });
     world.give_all(ended);
@@ -194,7 +195,7 @@ fn an_end_that_is_invalid_becomes_a_failure_that_says_so() {
 fn a_checkpoint_is_answered_when_the_server_has_it() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    world.child(run, ChildEvent::Said { reference: Some(3), op: outlive_core::report::Op::Checkpoint(Json::null()) });
+    world.child(run, ChildEvent::Said { reference: Some(3), op: Op::Checkpoint(Json::null()) });
     let answered = |e: &Effect| matches!(e, Effect::Tell(_, Down::Answer { reference: 3, result: WireResult::Ok }));
     assert!(!world.has(answered));
     world.answer_all();

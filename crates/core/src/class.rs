@@ -84,7 +84,7 @@ pub const PRIORITY: std::ops::RangeInclusive<i16> = -100..=100;
 /// that was queued more than 60 s × Δpriority later.
 #[must_use]
 pub fn rank(queued_at: crate::Wall, priority: i16) -> i64 {
-    queued_at.0 - i64::from(priority) * RANK_PER_PRIORITY_MS
+    queued_at.0.saturating_sub(i64::from(priority) * RANK_PER_PRIORITY_MS)
 }
 
 #[cfg(test)]

@@ -122,6 +122,8 @@ pub fn by_reason(reason: Reason) -> Option<&'static Limit> {
 
 /// Sizes that every implementation enforces and names in its refusals. In bytes unless said.
 pub mod sizes {
+    use crate::time::Millis;
+
     /// An HTTP body.
     pub const BODY: usize = 4 << 20;
     /// A run's input.
@@ -148,6 +150,8 @@ pub mod sizes {
     pub const LABELS: usize = 32;
     /// Subjects of a run (a count).
     pub const SUBJECTS: usize = 4;
+    /// A wait that a worker may ask for: a year, so that no sum of times leaves its range.
+    pub const LONGEST_WAIT: Millis = Millis::hours(366 * 24);
     /// Slots of one worker (a count).
     pub const SLOTS: u32 = 10_000;
 }

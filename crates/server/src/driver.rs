@@ -301,10 +301,11 @@ impl App {
                 (ClaimResult { failed: true, ..ClaimResult::default() }, Vec::new(), outlive_store::Commit::default())
             }
         };
+        let lost_race = result.lost_race;
         let mut staged: HashMap<_, _> = rows.into_iter().map(|row| self.staged(row)).collect();
         let work = self.driver.handle(vec![Input::ClaimDone(token, result)], &mut staged);
         // What no connection took belongs to a worker that polls.
-        if !staged.is_empty() {
+        if !staged.is_empty() && self.driver.look(|engine| engine.polls(holder)) {
             let leases: Vec<_> = staged.into_values().collect();
             let mut inner = self.driver.lock();
             let refused = match inner.polls.remove(&holder) {
@@ -317,6 +318,10 @@ impl App {
         }
         self.start_work(work);
         self.committed(commit);
+        if lost_race {
+            let app = Arc::clone(self);
+            drop(tokio::spawn(async move { app.follow_home(holder).await }));
+        }
     }
 
     fn staged(&self, row: LeaseRow) -> (RunId, Lease) {
@@ -363,9 +368,7 @@ impl App {
         self.input(Input::VerdictDone(wanted, result));
     }
 
-    /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home. A
-    /// newer home of the same incarnation is a connection that opened meanwhile, or that never came about; it is adopted,
-    /// with a full TTL, unless its connection is here by now.
+    /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home.
     async fn replaced_meanwhile(self: &Arc<Self>, wanted: &VerdictWanted) -> VerdictResult {
         let holder = wanted.holder;
         let Ok(Some(row)) = self.store.worker(holder.worker).await else { return VerdictResult::LostRace };
@@ -376,10 +379,24 @@ impl App {
                 Err(_) => VerdictResult::Failed,
             };
         }
-        if let Ok(leases) = self.store.leases_of(holder).await {
-            let leases = leases.iter().map(|row| self.lease_info(row)).collect();
-            self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
-        }
+        self.follow_home(holder).await;
         VerdictResult::LostRace
+    }
+
+    /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that
+    /// opened meanwhile, or that never came about: it is adopted, with a full TTL, unless its connection is here by now. Of a
+    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked.
+    async fn follow_home(self: &Arc<Self>, holder: Holder) {
+        let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
+        if row.incarnation == holder.incarnation && !row.left {
+            if let Ok(leases) = self.store.leases_of(holder).await {
+                let leases = leases.iter().map(|row| self.lease_info(row)).collect();
+                self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
+            }
+        } else if self.driver.session(holder).is_some_and(|s| s.held == 0) {
+            self.input(Input::Gone(holder, outlive_core::Reason::WorkerReplaced));
+        } else {
+            self.input(Input::Revoke(holder, outlive_core::Reason::WorkerReplaced));
+        }
     }
 }

@@ -109,10 +109,14 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &Registration) -> Answer<Registered
     }
     let incarnation = Incarnation(row.incarnation.0 + 1);
     let held = runs_by_seq(tx.conn, column(tx.conn, sql::LEASES_OF, &[&id.0])?)?;
-    let replaced = held.iter().filter_map(|run| run.holder).max_by_key(|holder| holder.incarnation);
+    let holding = held.iter().filter_map(|run| run.holder).max_by_key(|holder| holder.incarnation);
+    let replaced = holding.unwrap_or(row.holder());
     update(tx, new, incarnation, false, false, row)?;
-    let same_state_folder = old.outbox_key == new.outbox_key || !row.session_open;
-    Ok(Ok(Registered { worker: reread(tx, id)?, resumed: false, replaced, same_state_folder }))
+    // The key proves the end of the process that registered with it last, and of no other: an incarnation before that one may
+    // hold leases that are being taken from it, and be alive.
+    let same_key = old.outbox_key == new.outbox_key && replaced.incarnation == row.incarnation;
+    let same_state_folder = same_key || row.presence != Presence::Session;
+    Ok(Ok(Registered { worker: reread(tx, id)?, resumed: false, replaced: Some(replaced), same_state_folder }))
 }
 
 fn insert(tx: &Tx<'_>, new: &Registration) -> Done<WorkerId> {

@@ -63,7 +63,9 @@ pub async fn a_takeover_names_the_replaced_incarnation(w: World) {
     assert_eq!(w.say(&old, lease(&held), crate::build::complete()).await, outlive_core::report::ItemResult::Ok);
     let mut third = w.registration("w");
     third.may_replace = true;
-    assert_eq!(w.register(&third).await.unwrap().replaced, None);
+    let again = w.register(&third).await.unwrap();
+    assert_eq!(again.replaced, Some(old.holder), "it still holds a lease, whoever registered in between");
+    assert!(!again.same_state_folder, "and the key of the one in between says nothing about it");
 }
 
 pub async fn each_home_has_a_higher_number(w: World) {

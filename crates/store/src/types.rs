@@ -411,9 +411,9 @@ pub struct Registered {
     pub worker: WorkerRow,
     /// The same instance registered again: incarnation and leases are kept.
     pub resumed: bool,
-    /// The incarnation that this one replaced, if it may still hold leases.
+    /// The incarnation that this one replaced: the newest that still holds leases, else the one before.
     pub replaced: Option<Holder>,
-    /// The replaced one had the same `outbox_key`, or does not hold a session: evidence 3.
+    /// The replaced one is known to be gone, evidence 3: it had the same `outbox_key`, or it polled.
     pub same_state_folder: bool,
 }
 

@@ -15,13 +15,23 @@ use crate::run::Evidence;
 use crate::time::{Millis, Mono};
 use crate::{Holder, LeaseRef, Reason};
 
+/// How often a countdown begins anew in one silence: a store that comes and goes must not keep a dead worker's runs for ever.
+const REARMED_AT_MOST: u8 = 2;
+
+/// A stall up to this long leaves the end of a connection evidence: the window begins when the end is read, and half a window
+/// more or less is within the margin of the agents' trust. After a longer one it is silence.
+const HICCUP: Millis = Millis(500);
+
 impl Engine {
     pub(super) fn tick(&mut self, senses: &Senses, now: Mono) {
+        let store_committed = self.observed.store_commits();
         self.observed.tick(now, senses);
+        self.rearm(store_committed, now);
         self.rates_due(now);
         let uncertain = std::mem::take(&mut self.uncertain);
         self.effects.extend(uncertain.into_iter().map(Effect::Verdict));
         let observed = self.observed.now();
+        self.closed.tick(observed);
         while let Some(&(due, holder)) = self.timers.first()
             && due <= observed
         {
@@ -31,6 +41,24 @@ impl Engine {
             }
             self.look_at(holder, now);
             self.reschedule(holder);
+        }
+    }
+
+    /// A worker whose connection ended could not come back while this server was stopped or its store did not answer, and may
+    /// still be waiting for its next try: the end of its connection is no evidence any more, only silence is. When the store
+    /// is back, silence begins anew as well, at most twice.
+    fn rearm(&mut self, store_committed: bool, now: Mono) {
+        let store_is_back = self.observed.store_commits() && !store_committed;
+        if !store_is_back && self.observed.blind_for(now) <= HICCUP {
+            return;
+        }
+        let observed = self.observed.stamp(now);
+        for session in self.sessions.values_mut() {
+            session.closed = None;
+            if store_is_back && session.rearmed < REARMED_AT_MOST {
+                session.rearmed += 1;
+                session.heard = observed;
+            }
         }
     }
 
@@ -187,10 +215,14 @@ impl Engine {
                 return self.retry_at(holder, observed + TICK);
             }
         };
-        // A lease that was named and not closed was not open any more: either way it is not this session's.
-        for lease in closed.iter().chain(&wanted.leases) {
-            let session = self.sessions.get_mut(&holder).filter(|s| s.home_seq == wanted.home_seq);
-            if session.is_some_and(|s| s.holds(*lease) && s.drop_lease(lease.run_id)) {
+        // A lease that was named and not closed was not open any more: either way it is not this session's. It is said although
+        // the news of the commit may have come first and dropped it: an agent must not wait for its next timer beat to hear it.
+        let same_home = self.sessions.get(&holder).is_some_and(|s| s.home_seq == wanted.home_seq);
+        for lease in wanted.leases.iter().chain(closed.iter().filter(|l| !wanted.leases.contains(l))) {
+            if let Some(session) = self.sessions.get_mut(&holder).filter(|s| same_home && s.holds(*lease)) {
+                session.drop_lease(lease.run_id);
+            }
+            if same_home {
                 self.say(holder, Say::Lost(*lease, wanted.reason));
             }
         }
@@ -199,9 +231,13 @@ impl Engine {
             self.say(holder, Say::Close(CloseWhy::WrittenOff));
             self.forget(holder);
             self.effects.push(Effect::Announce(holder, Status::Offline));
-        } else {
-            self.reschedule(holder);
+            return;
         }
+        // A claim that was under way may have brought a lease meanwhile: the session is judged on, for that lease.
+        if let Some(session) = self.sessions.get_mut(&holder).filter(|_| wanted.end_session) {
+            session.ending = false;
+        }
+        self.reschedule(holder);
     }
 
     fn unjudge(&mut self, wanted: &VerdictWanted) {
@@ -220,6 +256,10 @@ impl Engine {
         if self.sessions.get(&holder).is_some_and(|s| s.home_seq >= info.home_seq) {
             return;
         }
+        // A connection of the older home can neither claim nor be judged: the worker is to open another.
+        if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
+            self.say(holder, Say::Close(CloseWhy::Superseded));
+        }
         self.admit(info, None, false, now);
         self.reschedule(holder);
     }
@@ -228,8 +268,12 @@ impl Engine {
     /// TTL. A connected worker that does not name it gives it up within two beats.
     pub(super) fn audit(&mut self, info: SessionInfo, now: Mono) {
         let (holder, observed) = (info.holder, self.observed.now());
-        let Some(session) = self.sessions.get_mut(&holder) else { return self.adopt(info, now) };
-        for lease in &info.leases {
+        if !self.sessions.contains_key(&holder) {
+            return self.adopt(info, now);
+        }
+        let leases = self.still_open(info.leases);
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        for lease in &leases {
             if !session.leases.contains_key(&lease.lease.run_id) {
                 session.hold(lease, 0, observed);
             }
@@ -239,6 +283,13 @@ impl Engine {
 
     pub(super) fn open(&mut self, info: SessionInfo, conn: Option<ConnId>, proxied: bool, now: Mono) {
         let holder = info.holder;
+        // Two openings may arrive in the other order than the store saw them.
+        if self.sessions.get(&holder).is_some_and(|s| s.home_seq > info.home_seq) {
+            if let Some(id) = conn {
+                self.effects.push(Effect::Say(holder, id, Say::Close(CloseWhy::Superseded)));
+            }
+            return;
+        }
         if let Some(old) = self.sessions.get(&holder)
             && old.conn.is_some()
             && old.conn.as_ref().map(|c| c.id) != conn
@@ -267,6 +318,7 @@ impl Engine {
             heard: observed,
             heard_at: now,
             closed: None,
+            rearmed: 0,
             leases: std::collections::BTreeMap::new(),
             policies: Vec::new(),
             starts: std::collections::BTreeSet::new(),
@@ -275,7 +327,7 @@ impl Engine {
             ending: false,
             least,
         };
-        for lease in &info.leases {
+        for lease in &self.still_open(info.leases) {
             session.hold(lease, 0, observed);
         }
         self.matching.add_session(&session);
@@ -298,17 +350,23 @@ impl Engine {
         if current {
             session.heard = observed;
             session.heard_at = now;
+            session.rearmed = 0;
+            // It knocks. Whether or not it is let in (the store may refuse), the end of its connection was not its own.
+            session.closed = None;
         }
     }
 
     pub(super) fn closed(&mut self, holder: Holder, conn: ConnId, kind: CloseKind, now: Mono) {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
-        if session.conn.as_ref().is_none_or(|c| c.id != conn) {
+        let Some(current) = session.conn.take_if(|c| c.id == conn) else {
             return; // an old connection: nothing follows from its end
-        }
-        session.conn = None;
-        if kind == CloseKind::Ended {
+        };
+        // A connection on which the worker never spoke may be one that it had given up before it was opened here (a server that
+        // was stopped opens what waited meanwhile): its end says nothing about the worker. That is silence, if anything.
+        // And after a stall of its own the judge does not know when the end came, nor whether the worker could come back since.
+        let blind = self.observed.blind_for(now) > HICCUP;
+        if kind == CloseKind::Ended && current.greeted && !blind {
             session.closed = Some((observed, now));
             self.effects.push(Effect::Announce(holder, Status::Suspect));
         }
@@ -349,10 +407,21 @@ impl Engine {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let unknown: Vec<_> = held.iter().copied().filter(|l| !session.holds(*l)).collect();
+        let mut cancelling = Vec::new();
         for lease in held {
-            if let Some(l) = session.leases.get_mut(&lease.run_id) {
+            if let Some(l) = session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
                 l.confirmed = observed;
+                if l.cancelling {
+                    cancelling.push(*lease);
+                }
+                // A beat that names the run is a sign of life of a worker that otherwise does not beat.
+                if session.presence == Presence::None {
+                    session.reported(lease.run_id, observed);
+                }
             }
+        }
+        for lease in cancelling {
+            self.say(holder, Say::Cancel(lease, Reason::Cancelled));
         }
         for lease in unknown {
             self.say(holder, Say::Lost(lease, Reason::LeaseReleased));

@@ -127,7 +127,7 @@ pub enum Input {
     Adopt(SessionInfo),
     /// A connection opened, and the store made this its home. Workers that poll have none.
     Open(SessionInfo, Option<ConnId>, Proxied),
-    /// Bytes came in.
+    /// Bytes came in. Without a connection: a request of its own, such as the one that asks for a session.
     Heard(Holder, Option<ConnId>),
     /// A beat came in.
     Beat(Holder, ConnId, BeatInfo),

@@ -103,7 +103,8 @@ impl Engine {
     }
 
     fn free_of(&self, holder: Holder) -> u32 {
-        self.sessions.get(&holder).map_or(0, Session::free)
+        let now = self.observed.now();
+        self.sessions.get(&holder).map_or(0, |session| session.free(now))
     }
 
     /// Claims for a session out of every ready class that it can take.
@@ -160,7 +161,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn claim_done(&mut self, token: ClaimToken, result: &ClaimResult, now: Mono) {
+    pub(super) fn claim_done(&mut self, token: ClaimToken, mut result: ClaimResult, now: Mono) {
         let Some(pending) = self.matching.pending.remove(&token) else { return };
         let taken = u32::try_from(result.leases.len()).unwrap_or(u32::MAX);
         let refused = result.failed || result.lost_race;
@@ -177,22 +178,27 @@ impl Engine {
             }
         }
         let observed = self.observed.stamp(now);
+        // The audit may have met a lease before this answer did, and it may have been closed since.
+        result.leases = self.still_open(result.leases);
+        let pushed = u32::try_from(result.leases.len()).unwrap_or(u32::MAX);
         let current = self.sessions.get_mut(&pending.holder).filter(|s| s.home_seq == pending.home_seq);
         let Some(session) = current else {
             self.still_ready(&pending);
             return;
         };
-        let unused = pending.max.saturating_sub(taken);
+        let unused = pending.max.saturating_sub(pushed);
         let mut push = None;
         match &mut session.conn {
             Some(conn) => {
                 conn.used = conn.used.saturating_sub(u64::from(unused));
-                if taken > 0 {
+                if pushed > 0 {
                     conn.push_seq += 1;
                     push = Some(conn.push_seq);
                 }
             }
-            None if session.presence != Presence::Session => session.wants = 0,
+            // A poll that got something is answered; one that got nothing goes on waiting.
+            None if pushed > 0 => session.wants = 0,
+            None if session.presence != Presence::Session => session.wants += unused,
             None => {}
         }
         for lease in &result.leases {

@@ -17,6 +17,7 @@
 //!
 //! All verdicts by absence leave through one gate (`evidence::gate`), which is where a breaker and a rate belong.
 
+mod closed;
 pub mod effect;
 mod evidence;
 pub mod input;
@@ -36,7 +37,8 @@ pub use status::Status;
 
 use crate::policy::{Liveness, QueuePolicy, derive};
 use crate::time::{Millis, Mono, Observed};
-use crate::{Holder, HomeSeq, LeaseRef, QueueId, Reason};
+use crate::{Holder, LeaseRef, QueueId, Reason};
+use closed::Closed;
 use matching::Matching;
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +52,7 @@ pub struct Engine {
     queue_names: BTreeMap<(String, String), QueueId>,
     matching: Matching,
     timers: BTreeSet<(Observed, Holder)>,
+    closed: Closed,
     /// Verdicts of which it is not known whether they were written: given again each tick.
     uncertain: Vec<VerdictWanted>,
     effects: Vec<Effect>,
@@ -66,6 +69,7 @@ impl Engine {
             queue_names: BTreeMap::new(),
             matching: Matching::default(),
             timers: BTreeSet::new(),
+            closed: Closed::default(),
             uncertain: Vec::new(),
             effects: Vec::new(),
         }
@@ -77,7 +81,12 @@ impl Engine {
             Input::Tick(senses) => self.tick(&senses, now),
             Input::Queue(id, liveness) => self.queue_changed(id, liveness),
             Input::Class(id, queue, class) => {
-                self.queue_names.insert((class.namespace.clone(), class.queue.clone()), queue);
+                let name = (class.namespace.clone(), class.queue.clone());
+                if self.queue_names.insert(name, queue).is_none() {
+                    // The queue is now known by its name: whoever takes from it may have to beat faster, before it gets a run.
+                    let liveness = self.queues.get(&queue).copied();
+                    self.queue_changed(queue, liveness.unwrap_or_else(|| QueuePolicy::default().liveness()));
+                }
                 self.matching.add_class(id, class, &self.sessions);
             }
             Input::Ready(classes) => self.ready(&classes),
@@ -89,7 +98,7 @@ impl Engine {
             Input::PollHeld(holder, held) => self.poll_held(holder, &held, now),
             Input::PollWants(holder, wants) => self.poll_wants(holder, wants, now),
             Input::Closed(holder, conn, kind) => self.closed(holder, conn, kind, now),
-            Input::ClaimDone(token, result) => self.claim_done(token, &result, now),
+            Input::ClaimDone(token, result) => self.claim_done(token, result, now),
             Input::Reported(leases) => {
                 let observed = self.observed.now();
                 self.each(&leases, |s, lease| s.reported(lease.run_id, observed));
@@ -137,24 +146,27 @@ impl Engine {
         leases.map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect()
     }
 
-    /// The home of a session in memory.
+    /// Whether it is a worker without connections, which is told things when it asks.
     #[must_use]
-    pub fn home_seq(&self, holder: Holder) -> Option<HomeSeq> {
-        self.sessions.get(&holder).map(|s| s.home_seq)
+    pub fn polls(&self, holder: Holder) -> bool {
+        self.sessions.get(&holder).is_some_and(|s| s.presence != Presence::Session)
     }
 
     /// The least liveness policy of a worker's queues: beats follow from it.
     #[must_use]
     pub fn least_liveness<'q>(&self, namespace: &str, queues: impl Iterator<Item = &'q String>) -> Liveness {
-        let known = queues.filter_map(|q| self.queue_names.get(&(namespace.to_owned(), q.clone())));
-        let policies = known.filter_map(|id| self.queues.get(id));
-        policies.min_by_key(|p| p.lease_ttl).copied().unwrap_or_else(|| QueuePolicy::default().liveness())
+        // A queue that is not known yet comes with the default policy at its first run.
+        let default = || QueuePolicy::default().liveness();
+        let id = |q: &String| self.queue_names.get(&(namespace.to_owned(), q.clone()));
+        let policies = queues.map(|q| id(q).and_then(|id| self.queues.get(id)).copied().unwrap_or_else(default));
+        policies.min_by_key(|p| p.lease_ttl).unwrap_or_else(default)
     }
 
     fn say(&mut self, holder: Holder, say: Say) {
         match self.sessions.get(&holder).and_then(|s| s.conn.as_ref()) {
             Some(conn) => self.effects.push(Effect::Say(holder, conn.id, say)),
-            None => self.effects.push(Effect::Order(holder, say)),
+            None if self.polls(holder) => self.effects.push(Effect::Order(holder, say)),
+            None => {} // a session that is away hears it from its first beat
         }
     }
 
@@ -167,9 +179,19 @@ impl Engine {
     }
 
     fn ended(&mut self, leases: &[(Holder, LeaseRef)]) {
+        let observed = self.observed.now();
+        for (_, lease) in leases {
+            self.closed.add(*lease, observed);
+        }
         self.each(leases, |session, lease| {
             session.drop_lease(lease.run_id);
         });
+    }
+
+    /// What is known to have closed since the store was asked is left out.
+    fn still_open(&self, mut leases: Vec<LeaseInfo>) -> Vec<LeaseInfo> {
+        leases.retain(|info| !self.closed.contains(info.lease));
+        leases
     }
 
     fn cancel(&mut self, holder: Holder, lease: LeaseRef, reason: Reason) {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   process clock   ──┬──┬──┬──┬──────── stall ────────┬──┬──┬──
-//!   observed time   ──┬──┬──┬──┬┬┬──┬──┬──        (two ticks at most for the stall)
+//!   observed time   ──┬──┬──┬──┬──┬──┬──          (nothing for the stall)
 //! ```
 //!
-//! Per tick it advances by at most two ticks, and by nothing while the store is unhealthy. It never passes the send time of
+//! Per tick it advances by at most two ticks, and by nothing while the store is unhealthy or when the tick itself comes late:
+//! a stall that added anything at all would let a verdict come earlier than without it (I4; the simulation plays recorded
+//! inputs with a stall inserted). It never passes the send time of
 //! the last beat that the replica sent to itself through its own listener and heard: if that path is slow, so is everybody
 //! else's, and nobody may be blamed. A stalled process, stopped VM, starved processor, database outage, restart or clock jump
 //! therefore adds nothing to anyone's age (restate#5156; Cassandra's local-pause guard; Lifeguard, arXiv 1707.00788).
@@ -77,13 +79,24 @@ pub struct ObservedClock {
     credited_to: Mono,
     punctual: u32,
     held_back: Option<HeldBack>,
+    store_commits: bool,
+    /// The last moment before the present stall at which all was well.
+    blind_since: Mono,
 }
 
 impl ObservedClock {
     /// Goes on from where the store's clock stopped. `now` is the process's clock.
     #[must_use]
     pub const fn starting_at(observed: Observed, now: Mono) -> Self {
-        Self { now: observed, last_tick: now, credited_to: now, punctual: 0, held_back: Some(HeldBack::Stalled) }
+        Self {
+            now: observed,
+            last_tick: now,
+            credited_to: now,
+            punctual: 0,
+            held_back: Some(HeldBack::Stalled),
+            store_commits: true,
+            blind_since: now,
+        }
     }
 
     /// Observed time.
@@ -99,10 +112,26 @@ impl ObservedClock {
         self.now + now.since(self.credited_to).min(MOST_PER_TICK)
     }
 
+    /// How long the judge has not been able to hear punctually; zero if it is. Between a stall and the tick that finds it, the
+    /// clock itself tells.
+    #[must_use]
+    pub fn blind_for(&self, now: Mono) -> Millis {
+        if self.held_back.is_none() && now.since(self.last_tick) <= MOST_PER_TICK {
+            return Millis::ZERO;
+        }
+        now.since(self.blind_since)
+    }
+
     /// Whether a verdict by absence may be given, and if not, why.
     #[must_use]
     pub const fn held_back(&self) -> Option<HeldBack> {
         self.held_back
+    }
+
+    /// Whether the store committed when the last tick looked, whatever else holds verdicts back.
+    #[must_use]
+    pub const fn store_commits(&self) -> bool {
+        self.store_commits
     }
 
     /// One tick at `now`.
@@ -111,13 +140,16 @@ impl ObservedClock {
         self.last_tick = self.last_tick.max(now);
         let heard_up_to = senses.self_beat_sent.unwrap_or(self.credited_to).min(now);
         let step = heard_up_to.since(self.credited_to);
-        self.credited_to = self.credited_to.max(heard_up_to);
+        let stalled = elapsed > MOST_PER_TICK;
+        // What a beat that is still on its way says about the time before this tick, it says about a stall.
+        self.credited_to = self.credited_to.max(if stalled { now } else { heard_up_to });
         let store = senses.store_is_healthy();
-        if store {
+        self.store_commits = store;
+        if store && !stalled {
             self.now = self.now + step.min(MOST_PER_TICK);
         }
         let ingest_late = now.since(heard_up_to) > INGEST_LATE;
-        let fault = if elapsed > MOST_PER_TICK {
+        let fault = if stalled {
             Some(HeldBack::Stalled)
         } else if !store {
             Some(HeldBack::Store)
@@ -134,6 +166,7 @@ impl ObservedClock {
         self.punctual = self.punctual.saturating_add(1);
         if self.punctual >= PUNCTUAL_TICKS {
             self.held_back = None;
+            self.blind_since = now;
         }
     }
 }
@@ -164,14 +197,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_adds_two_ticks_at_most_and_holds_verdicts_back_for_five() {
+    fn a_stall_adds_nothing_and_holds_verdicts_back_for_five_ticks() {
         let mut clock = ObservedClock::starting_at(Observed(0), Mono(0));
         let now = punctual(&mut clock, 0, 20) + 300_000;
         let before = clock.now();
         clock.tick(Mono(now), &healthy(now));
-        assert_eq!(clock.now().since(before), Millis(100));
+        assert_eq!(clock.now(), before);
         assert_eq!(clock.held_back(), Some(HeldBack::Stalled));
-        let now = punctual(&mut clock, now, 4);
+        // The beat that was sent before the stall may be heard only now; it adds nothing either.
+        clock.tick(Mono(now + 50), &healthy(now));
+        assert_eq!(clock.now(), before);
+        let now = punctual(&mut clock, now + 50, 3);
         assert!(clock.held_back().is_some());
         punctual(&mut clock, now, 1);
         assert_eq!(clock.held_back(), None);
@@ -218,6 +254,20 @@ mod tests {
         assert!(clock.now() >= stamp && clock.now().since(stamp) <= Millis(1));
         let after_stall = clock.stamp(Mono(at + 60_000));
         assert_eq!(after_stall.since(clock.now()), MOST_PER_TICK);
+    }
+
+    #[test]
+    fn a_stall_is_known_before_the_tick_that_finds_it_and_until_the_judge_is_punctual_again() {
+        let mut clock = ObservedClock::starting_at(Observed(0), Mono(0));
+        let at = punctual(&mut clock, 0, 10);
+        assert_eq!(clock.blind_for(Mono(at + 60)), Millis::ZERO);
+        assert!(clock.blind_for(Mono(at + 60_000)) >= Millis(60_000));
+        let woken = at + 60_000;
+        clock.tick(Mono(woken), &healthy(woken));
+        let now = punctual(&mut clock, woken, 4);
+        assert!(clock.blind_for(Mono(now)) >= Millis(60_000));
+        let now = punctual(&mut clock, now, 1);
+        assert_eq!(clock.blind_for(Mono(now)), Millis::ZERO);
     }
 
     #[test]

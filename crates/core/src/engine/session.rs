@@ -1,6 +1,7 @@
 //! What the engine remembers of a session.
 
 use super::input::{ConnId, LeaseInfo, Presence};
+use super::status::Status;
 use crate::class::WorkerProfile;
 use crate::policy::{Liveness, Takeover, derive};
 use crate::run::Evidence;
@@ -73,6 +74,8 @@ pub(super) struct Session {
     pub heard_at: Mono,
     /// When its connection ended by EOF or RST.
     pub closed: Option<(Observed, Mono)>,
+    /// How often its countdown was begun anew since it was heard.
+    pub rearmed: u8,
     /// What it holds.
     pub leases: BTreeMap<RunId, HeldLease>,
     /// The distinct policies of what it holds, with how many leases each; an index is never reused for another policy.
@@ -151,18 +154,21 @@ impl Session {
         self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)
     }
 
-    /// Free credit: what may be claimed for it now.
-    pub(super) fn free(&self) -> u32 {
-        if self.draining || self.ending || self.closed.is_some() {
+    /// Free credit: what may be claimed for it now. An absent worker, one that has missed beats included, takes nothing new;
+    /// and nobody is given more than the slots that it registered.
+    pub(super) fn free(&self, now: Observed) -> u32 {
+        if self.draining || self.ending || self.status(now) == Status::Suspect {
             return 0;
         }
-        match (&self.conn, self.presence) {
+        let credit = match (&self.conn, self.presence) {
             (Some(conn), _) if conn.greeted => {
                 u32::try_from(conn.granted.saturating_sub(conn.used)).unwrap_or(u32::MAX)
             }
             (_, Presence::Poll(_) | Presence::None) => self.wants,
             _ => 0,
-        }
+        };
+        let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
+        credit.min(self.profile.slots.saturating_sub(held))
     }
 
     /// How long a reconnect may take.

@@ -351,3 +351,85 @@ fn a_worker_that_does_not_beat_is_under_claim_ttl_alone() {
     assert!(verdicts(&world.pass(7_100_000)).is_empty(), "a report is a sign of life");
     assert_eq!(verdicts(&world.pass(200_000))[0].reason, Reason::ClaimTtlExceeded);
 }
+
+#[test]
+fn a_lease_that_comes_while_its_session_is_judged_is_judged_too() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 4, &[7]);
+    let effects = world.put(Input::Ready(vec![C]));
+    let token = claims(&effects)[0].token;
+    let effects = world.pass(10_200);
+    let wanted = verdicts(&effects)[0].clone();
+    assert!(wanted.end_session);
+    let late = ClaimResult { leases: vec![info(8, policy())], ..ClaimResult::default() };
+    world.put(Input::ClaimDone(token, late));
+    world.put(Input::VerdictDone(wanted, VerdictResult::Committed(vec![lease(7)])));
+    let effects = world.pass(200);
+    assert_eq!(verdicts(&effects)[0].leases, [lease(8)], "it does not stay open for ever");
+}
+
+#[test]
+fn a_silent_session_takes_nothing_new_although_its_connection_is_open() {
+    let mut world = World::new();
+    world.session(1, vec![]);
+    world.beat(1, 1, 4, &[]);
+    world.pass(5_100);
+    assert!(claims(&world.put(Input::Ready(vec![C]))).is_empty());
+    assert!(!claims(&world.beat(1, 2, 4, &[])).is_empty(), "heard again, it does");
+}
+
+#[test]
+fn nobody_is_given_more_than_its_slots_whatever_credit_it_claims_to_have() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, u64::MAX, &[7]);
+    let effects = world.put(Input::Ready(vec![C]));
+    assert_eq!(claims(&effects)[0].max, 3);
+}
+
+#[test]
+fn a_queue_that_becomes_known_changes_the_beat_before_its_first_run() {
+    let mut world = World::new();
+    let profile = WorkerProfile {
+        namespace: "default".into(),
+        queues: ["fast".to_owned()].into(),
+        kinds: ["exec".to_owned()].into(),
+        slots: 1,
+        ..WorkerProfile::default()
+    };
+    let info = SessionInfo {
+        holder: holder(1),
+        profile,
+        presence: Presence::Session,
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![],
+    };
+    world.put(Input::Open(info, Some(conn(1)), false));
+    world.beat(1, 1, 1, &[]);
+    let fast = Liveness { lease_ttl: Millis::secs(1), ..policy() };
+    world.put(Input::Queue(QueueId(2), fast));
+    let class = MatchClass {
+        namespace: "default".into(),
+        queue: "fast".into(),
+        kind: "exec".into(),
+        requires: std::collections::BTreeMap::new(),
+        pin: None,
+    };
+    let effects = world.put(Input::Class(ClassId(2), QueueId(2), Arc::new(class)));
+    assert!(said(&effects).iter().any(|s| matches!(s, Say::Hello { heartbeat: Millis(200), .. })), "{effects:?}");
+}
+
+#[test]
+fn a_verdict_is_told_although_the_news_of_its_commit_came_first() {
+    let mut world = World::new();
+    let graced = Liveness { offline_grace: Millis::secs(3), ..policy() };
+    world.session(1, vec![info(7, policy()), info(8, graced)]);
+    world.beat(1, 1, 2, &[7, 8]);
+    let effects = world.pass(10_200);
+    let wanted = verdicts(&effects)[0].clone();
+    world.put(Input::Ended(vec![(holder(1), lease(7))]));
+    let effects = world.put(Input::VerdictDone(wanted, VerdictResult::Committed(vec![lease(7)])));
+    assert!(said(&effects).contains(&&Say::Lost(lease(7), Reason::WorkerHeartbeatLost)));
+}

@@ -168,6 +168,9 @@ impl Run {
 
     /// A success of the last epoch that arrives while the run waits because of exactly that loss.
     fn salvage(&mut self, completion: Completion, ctx: &ReportContext<'_>) -> Result<Change, ItemResult> {
+        if let Some(detail) = refusal_of_completion(&completion) {
+            return Err(ItemResult::Invalid { detail });
+        }
         let before = self.output;
         let mut change = Change::none(self);
         self.push_frames(&mut change, completion.frames.iter());
@@ -194,13 +197,27 @@ fn invalid(detail: String) -> ItemResult {
 
 /// What is wrong with the statement itself, whoever says it.
 fn refusal(op: &Op) -> Option<String> {
-    let too_large = |what: &str, limit: usize| Some(format!("{what} is larger than {limit} bytes"));
     match op {
         Op::Checkpoint(data) if data.text().len() > sizes::CHECKPOINT => too_large("checkpoint", sizes::CHECKPOINT),
-        Op::Complete(c) if c.result.as_ref().is_some_and(|r| r.text().len() > sizes::RESULT) => {
-            too_large("result", sizes::RESULT)
-        }
-        Op::Complete(c) if c.frames.iter().any(|f| f.bytes.len() > sizes::FRAME) => too_large("a frame", sizes::FRAME),
+        Op::Complete(completion) => refusal_of_completion(completion),
+        Op::Fail(f) if f.retry_after.is_some_and(|wait| wait > sizes::LONGEST_WAIT) => too_long("retry_after"),
+        Op::Release(crate::report::Wait::Delay(wait)) if *wait > sizes::LONGEST_WAIT => too_long("delay"),
         _ => None,
     }
+}
+
+fn too_large(what: &str, limit: usize) -> Option<String> {
+    Some(format!("{what} is larger than {limit} bytes"))
+}
+
+fn too_long(what: &str) -> Option<String> {
+    Some(format!("{what} is longer than {}", sizes::LONGEST_WAIT))
+}
+
+fn refusal_of_completion(completion: &Completion) -> Option<String> {
+    if completion.result.as_ref().is_some_and(|r| r.text().len() > sizes::RESULT) {
+        return too_large("result", sizes::RESULT);
+    }
+    let large_frame = completion.frames.iter().any(|f| f.bytes.len() > sizes::FRAME);
+    large_frame.then(|| too_large("a frame", sizes::FRAME)).flatten()
 }

@@ -1,6 +1,6 @@
 //! What people do to one run: cancel, retry, release, delete.
 
-use super::create::new_id;
+use super::create::{check_input, new_id};
 use crate::app::App;
 use crate::extract::{Body, Namespace, RunPath};
 use crate::reply::{Fault, Reply};
@@ -89,6 +89,9 @@ pub(crate) async fn retry(
     if !old.run.state.is_terminal() {
         let detail = format!("run {id} is {}; only a run that has ended can be tried again", old.run.state);
         return Err(Fault::new(Code::NotTerminal, detail));
+    }
+    if let Some(input) = &body.input {
+        check_input(&old.class.kind, input, &str::to_owned)?;
     }
     let new = NewRun {
         id: new_id(&app),

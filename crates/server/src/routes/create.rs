@@ -233,9 +233,7 @@ fn validate(body: &wire::NewRun, at: &impl Fn(&str) -> String) -> Result<(), Fau
     if !PRIORITY.contains(&body.priority) {
         return Err(Fault::field(at("priority"), "must be between -100 and 100"));
     }
-    if body.input.text().len() > sizes::INPUT {
-        return Err(Fault::new(Code::TooLarge, format!("{}: is larger than {} bytes", at("input"), sizes::INPUT)));
-    }
+    check_input(&body.kind, &body.input, at)?;
     if body.id.is_some_and(|id| id.0.get_version_num() != 7) {
         return Err(Fault::field(at("id"), "must be a UUID of version 7"));
     }
@@ -244,10 +242,15 @@ fn validate(body: &wire::NewRun, at: &impl Fn(&str) -> String) -> Result<(), Fau
             return Err(Fault::field(at(field), "must be at least 1"));
         }
     }
-    if body.kind == "exec" {
-        exec(&body.input, at)?;
-    }
     Ok(())
+}
+
+/// An input's size, and what a command must have.
+pub(super) fn check_input(kind: &str, input: &RawJson, at: &impl Fn(&str) -> String) -> Result<(), Fault> {
+    if input.text().len() > sizes::INPUT {
+        return Err(Fault::new(Code::TooLarge, format!("{}: is larger than {} bytes", at("input"), sizes::INPUT)));
+    }
+    if kind == "exec" { exec(input, at) } else { Ok(()) }
 }
 
 /// A command is checked where it is created, not minutes later on a worker.

@@ -77,7 +77,9 @@ pub(crate) async fn put(
 async fn set_paused(app: Arc<App>, namespace: String, name: String, paused: bool) -> Reply<Queue> {
     let row = app.catalog.queue_named(&namespace, &name).ok_or_else(|| Fault::queue_not_found(&name))?;
     let commit = app.store.pause_queue(row.id, paused).await?.ok_or_else(|| Fault::queue_not_found(&name))?;
-    let row = QueueRow { paused, ..(*row).clone() };
+    // The policy may have been replaced meanwhile: what is known now is kept.
+    let known = app.catalog.queue(row.id).unwrap_or(row);
+    let row = QueueRow { paused, ..(*known).clone() };
     app.learn_queue(row.clone());
     app.committed(commit);
     Ok(Json(view(&app, &row).await?))

@@ -16,7 +16,7 @@ use outlive_core::engine::Input;
 use outlive_core::limits::sizes;
 use outlive_core::policy::derive;
 use outlive_core::{Millis, Reason};
-use outlive_store::{Presence, RegisterError, Registered, Registration};
+use outlive_store::{Presence, RegisterError, Registered, Registration, WorkerRow};
 use std::sync::Arc;
 
 /// What a polling worker is taken to do if it declares nothing.
@@ -116,10 +116,22 @@ impl App {
         }
     }
 
+    /// The worker of this name, however many there are.
+    async fn worker_named(&self, namespace: &str, name: &str) -> Result<Option<WorkerRow>, Fault> {
+        let mut after = None;
+        loop {
+            let rows = self.store.workers(Some(namespace), after, 1_000).await?;
+            let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+            if let Some(row) = rows.into_iter().find(|row| row.profile.name == name) {
+                return Ok(Some(row));
+            }
+            after = Some(last);
+        }
+    }
+
     /// Whether the session that has a name is there: connected and heard within two beats, or polled within one interval.
     async fn name_answers(&self, namespace: &str, name: &str) -> Result<bool, Fault> {
-        let rows = self.store.workers(Some(namespace), None, 1_000).await?;
-        let Some(row) = rows.into_iter().find(|row| row.profile.name == name) else { return Ok(false) };
+        let Some(row) = self.worker_named(namespace, name).await? else { return Ok(false) };
         let Some(session) = self.driver.session(row.holder()) else { return Ok(false) };
         let limit = match row.presence {
             Presence::Session if !session.connected => return Ok(false),
@@ -141,8 +153,10 @@ impl App {
         self.catalog.forget_workers();
         if let Some(old) = replaced {
             if !same_state_folder {
-                // From elsewhere, by request: the old process may be alive, and is told and given time to stop.
-                self.input(Input::Revoke(old, Reason::WorkerReplaced));
+                // From elsewhere: the old process may be alive; it is told, and what it holds is given time to stop.
+                let holds = self.driver.session(old).is_some_and(|s| s.held > 0);
+                let reason = Reason::WorkerReplaced;
+                self.input(if holds { Input::Revoke(old, reason) } else { Input::Gone(old, reason) });
             } else if outbox_pending == 0 {
                 self.lose_replaced(old, None).await?;
                 self.input(Input::Gone(old, Reason::WorkerReplaced));

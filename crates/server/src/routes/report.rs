@@ -49,6 +49,7 @@ pub(crate) async fn single(
         let detail = "this call needs the session token of the worker: Authorization: Bearer <session_token>";
         return Err(Fault::new(Code::Unauthenticated, detail));
     };
+    app.polling(holder).await?;
     let epoch = item.epoch.ok_or_else(|| Fault::field("epoch", "is missing"))?;
     let item = WireItem { run_id: Some(id), ..item };
     let reporter = Arc::clone(&app);

@@ -3,8 +3,8 @@
 use super::{Tick, swept};
 use crate::app::App;
 use crate::start::{ghost, session_info};
-use outlive_core::Holder;
 use outlive_core::engine::{Input, LeaseInfo};
+use outlive_core::{Holder, Reason, State};
 use outlive_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +19,15 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     loop {
         let page = app.store.leases_after(cursor, PAGE).await?;
         let mut unwatched: BTreeMap<Holder, Vec<LeaseInfo>> = BTreeMap::new();
+        let mut cancels = Vec::new();
         let mut watched: BTreeMap<Holder, BTreeSet<_>> = BTreeMap::new();
         for row in &page.rows {
             let Some((holder, lease)) = row.run.lease() else { continue };
             tick.found += 1;
+            if row.run.state == State::Cancelling {
+                // The order may have been lost on its way; an agent that has it already does nothing more.
+                cancels.push(Input::Cancel(holder, lease, row.run.reason.unwrap_or(Reason::Cancelled)));
+            }
             let known = watched
                 .entry(holder)
                 .or_insert_with(|| app.driver.look(|engine| engine.leases(holder)).into_iter().collect());
@@ -39,6 +44,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
             };
             app.input(Input::Audit(info));
         }
+        app.inputs(cancels);
         cursor = page.next;
         if cursor.is_none() {
             break;

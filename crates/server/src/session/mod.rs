@@ -25,7 +25,8 @@ use outlive_api::problem::Code;
 use outlive_api::session::{CloseReason, MESSAGE_LIMIT, ServerMessage, WorkerMessage};
 use outlive_core::Holder;
 use outlive_core::engine::{BeatInfo, CloseKind, ConnId, Input};
-use reports::Reports;
+use outlive_core::limits::sizes;
+use reports::{Report, Reports};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -90,13 +91,15 @@ struct Connection {
 impl Connection {
     /// Until either side ends it; how it ended.
     async fn serve(self, mut socket: WebSocket, mut queue: mpsc::Receiver<Out>) -> CloseKind {
-        let (mut reports, mut results) = Reports::start(Arc::clone(&self.app), self.holder);
+        let (reports, mut results) = Reports::start(Arc::clone(&self.app), self.holder);
         loop {
             tokio::select! {
                 // What the engine made goes out before more comes in: an acknowledgement must not wait behind reports.
                 biased;
                 out = queue.recv() => match out {
-                    Some(Out::Message(message)) => if send(&mut socket, &message).await.is_err() { return CloseKind::Ended },
+                    Some(Out::Message(message)) => if let Err(error) = send(&mut socket, &message).await {
+                        return close_kind(&error);
+                    },
                     Some(Out::Last(message)) => {
                         let _ = send(&mut socket, &message).await;
                         let _ = socket.send(Message::Close(None)).await;
@@ -105,7 +108,9 @@ impl Connection {
                     // The engine cut it off: its messages were not read in time.
                     None => return CloseKind::Ours,
                 },
-                Some(message) = results.recv() => if send(&mut socket, &message).await.is_err() { return CloseKind::Ended },
+                Some(message) = results.recv() => if let Err(error) = send(&mut socket, &message).await {
+                    return close_kind(&error);
+                },
                 incoming = socket.recv() => {
                     let message = match incoming {
                         Some(Ok(message)) => message,
@@ -121,9 +126,13 @@ impl Connection {
                     };
                     match WorkerMessage::parse(text) {
                         Ok(WorkerMessage::Beat(beat)) => self.beat(&beat),
+                        Ok(WorkerMessage::Report { items, .. }) if items.len() > sizes::BATCH => {
+                            return refuse(&mut socket, "a report has at most 1,000 items").await;
+                        }
                         Ok(WorkerMessage::Report { report_seq, items, replay }) => {
-                            if reports.send(report_seq, items, replay).await.is_err() {
-                                return CloseKind::Ours;
+                            let report = Report { seq: report_seq, items, replay };
+                            if let Err(kind) = reports.queue(report, &mut results, &mut socket).await {
+                                return kind;
                             }
                         }
                         Err(detail) => return refuse(&mut socket, &detail).await,
@@ -164,14 +173,37 @@ async fn refuse(socket: &mut WebSocket, detail: &str) -> CloseKind {
     CloseKind::Ours
 }
 
-/// A transport time-out is silence, not the other side's end.
+/// Only what the other side's kernel said is its end. A time-out or an unreachable network is silence: nothing came.
 fn close_kind(error: &axum::Error) -> CloseKind {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    use tokio_tungstenite::tungstenite::Error as Socket;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = cause {
-        if e.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-            return CloseKind::TimedOut;
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            let ended = matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+            return if ended { CloseKind::Ended } else { CloseKind::TimedOut };
+        }
+        if let Some(Socket::Protocol(_) | Socket::ConnectionClosed | Socket::AlreadyClosed) = e.downcast_ref::<Socket>()
+        {
+            return CloseKind::Ended; // an end without a closing handshake reads as a protocol error
         }
         cause = e.source();
     }
-    CloseKind::Ended
+    CloseKind::Ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn only_an_end_that_the_other_side_s_kernel_told_is_evidence() {
+        let kind = |k: ErrorKind| close_kind(&axum::Error::new(Error::from(k)));
+        assert_eq!(kind(ErrorKind::ConnectionReset), CloseKind::Ended);
+        assert_eq!(kind(ErrorKind::BrokenPipe), CloseKind::Ended);
+        for silent in [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable] {
+            assert_eq!(kind(silent), CloseKind::TimedOut);
+        }
+    }
 }

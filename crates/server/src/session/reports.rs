@@ -1,10 +1,12 @@
 //! Reports of one session: in order, one store call at a time; what has come in meanwhile goes together in the next.
 
 use crate::app::App;
+use axum::extract::ws::WebSocket;
 use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::session::ServerMessage;
+use outlive_core::engine::CloseKind;
 use outlive_core::limits::sizes;
-use outlive_core::{Holder, Incarnation};
+use outlive_core::{Holder, Incarnation, LeaseRef};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -13,10 +15,10 @@ const WAITING: usize = 64;
 /// Items that go into one store call.
 const ITEMS: usize = 4 * sizes::BATCH;
 
-struct Report {
-    seq: u64,
-    items: Vec<WireItem>,
-    replay: bool,
+pub(super) struct Report {
+    pub(super) seq: u64,
+    pub(super) items: Vec<WireItem>,
+    pub(super) replay: bool,
 }
 
 /// The sending side.
@@ -31,9 +33,24 @@ impl Reports {
         (Self(sender), out)
     }
 
-    /// Queues one report.
-    pub(super) async fn send(&mut self, seq: u64, items: Vec<WireItem>, replay: bool) -> Result<(), ()> {
-        self.0.send(Report { seq, items, replay }).await.map_err(drop)
+    /// Queues one report. While there is no room, answers go on being sent: the two directions never wait for each other.
+    pub(super) async fn queue(
+        &self,
+        report: Report,
+        results: &mut mpsc::Receiver<ServerMessage>,
+        socket: &mut WebSocket,
+    ) -> Result<(), CloseKind> {
+        loop {
+            tokio::select! {
+                permit = self.0.reserve() => {
+                    permit.map_err(|_| CloseKind::Ours)?.send(report);
+                    return Ok(());
+                }
+                Some(message) = results.recv() => {
+                    super::send(socket, &message).await.map_err(|error| super::close_kind(&error))?;
+                }
+            }
+        }
     }
 }
 
@@ -114,16 +131,19 @@ impl App {
                 Err(detail) => results.push(Some(WireResult::Invalid { detail })),
             }
         }
-        // What an outbox holds was done by the incarnation before.
         let before = Holder { incarnation: Incarnation(holder.incarnation.0 - 1), ..holder };
-        let sender = if replay { before } else { holder };
-        let leases: Vec<_> =
-            good.iter().map(|item| (sender, item.lease, item.op.name(), item.op.ends_attempt())).collect();
-        let mut answers = Vec::new();
-        if !good.is_empty() {
+        let mut leases: Vec<_> = Vec::with_capacity(good.len());
+        let mut answers = Vec::with_capacity(good.len());
+        while let Some(first) = good.first() {
+            let lease = first.lease;
+            let sender = if replay { self.doer(before, lease).await? } else { holder };
+            let together = if replay { good.iter().take_while(|i| i.lease == lease).count() } else { good.len() };
+            let rest = good.split_off(together);
+            leases.extend(good.iter().map(|item| (sender, item.lease, item.op.name(), item.op.ends_attempt())));
             let reported = self.store.report(sender, good).await?;
-            answers = reported.results;
+            answers.extend(reported.results);
             self.committed(reported.commit);
+            good = rest;
         }
         let mut alive: Vec<_> = Vec::new();
         for ((sender, lease, op, ends), answer) in leases.iter().zip(&answers) {
@@ -148,5 +168,14 @@ impl App {
                 .unwrap_or(WireResult::Invalid { detail: "not answered".to_owned() })
         };
         Ok(results.into_iter().map(fill).collect())
+    }
+
+    /// Who did what an outbox holds: the incarnation that holds (or last held) that lease, if it is one of this worker's
+    /// earlier ones. An outbox may have outlived several of them.
+    async fn doer(&self, before: Holder, lease: LeaseRef) -> Result<Holder, outlive_store::StoreError> {
+        let Some(row) = self.store.worker(before.worker).await? else { return Ok(before) };
+        let run = self.store.get(&row.profile.namespace, lease.run_id).await?;
+        let holder = run.and_then(|r| r.run.holder.filter(|_| r.run.epoch == lease.epoch));
+        Ok(holder.filter(|h| h.worker == before.worker && h.incarnation <= before.incarnation).unwrap_or(before))
     }
 }

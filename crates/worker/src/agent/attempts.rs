@@ -69,7 +69,7 @@ impl Agent {
             self.out.push(Effect::Guard(Command::Track { lease, isolation, deadline }));
         }
         self.out.push(Effect::Spawn(body));
-        self.limit_changed(lease);
+        self.limit_changed(lease, now);
     }
 
     /// Something happened to an attempt.
@@ -124,7 +124,7 @@ impl Agent {
                 if matches!(run.phase, Phase::Starting | Phase::Running) {
                     run.phase =
                         Phase::Stopping { why: Why::Release(wait), kill_at: Some(now.mono + grace), termed: false };
-                    self.limit_changed(lease);
+                    self.limit_changed(lease, now);
                 }
                 self.answer(lease, reference, WireResult::Ok);
             }
@@ -239,7 +239,7 @@ impl Agent {
         if let Some(run) = self.runs.get_mut(&lease) {
             run.phase = Phase::Stopping { why, kill_at: Some(now.mono + run.cancel_grace), termed: true };
             self.out.push(Effect::Stop(lease, Stop::Term));
-            self.limit_changed(lease);
+            self.limit_changed(lease, now);
         }
     }
 

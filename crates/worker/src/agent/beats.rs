@@ -100,7 +100,7 @@ impl Agent {
         // It answers after all: no need to look elsewhere.
         self.link.retry_at = None;
         self.link.last_heard = self.link.last_heard.max(sent);
-        self.set_trust(|run| {
+        self.set_trust(now, |run| {
             let named = run.named_from.is_some_and(|from| from <= beat_seq);
             (named && run.is_wanted()).then(|| run.deadline.max(trust::after_ack(run.terms, sent)))
         });
@@ -113,18 +113,23 @@ impl Agent {
     }
 
     /// Moves deadlines and tells the guard, one line for each deadline.
-    pub(super) fn set_trust(&mut self, deadline: impl Fn(&Run) -> Option<Mono>) {
+    pub(super) fn set_trust(&mut self, now: Now, deadline: impl Fn(&Run) -> Option<Mono>) {
         let mut told: BTreeMap<Mono, Vec<LeaseRef>> = BTreeMap::new();
+        let mut goes_on = false;
         for (&lease, run) in &mut self.runs {
             let Some(new) = deadline(run).filter(|new| *new != run.deadline) else { continue };
             let small = new > run.deadline && new.since(run.deadline) < TRUST_STEP && !run.is_frozen();
             if small {
                 continue;
             }
+            goes_on |= trust::is_over(run.deadline, now.boot) && !trust::is_over(new, now.boot);
             run.deadline = new;
             if run.guarded && !run.reaped && run.isolation != OnIsolation::Continue {
                 told.entry(new).or_default().push(lease);
             }
+        }
+        if goes_on {
+            self.limits_changed(now);
         }
         self.out.extend(told.into_iter().map(|(at, leases)| Effect::Guard(Command::Trust { at, leases })));
     }

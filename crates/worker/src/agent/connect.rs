@@ -97,7 +97,7 @@ impl Agent {
             proxied: link.proxied,
             kept_until: link.kept_until,
         };
-        self.set_trust(|run| Some(trust::after_end(run.terms, run.deadline, ended)));
+        self.set_trust(now, |run| Some(trust::after_end(run.terms, run.deadline, ended)));
     }
 
     /// Opens what is due, and looks elsewhere when nobody answers.

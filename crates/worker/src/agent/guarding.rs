@@ -74,8 +74,8 @@ async fn write(mut stdin: pipe::Sender, mut unread: mpsc::Receiver<String>) {
 async fn read(stdout: pipe::Receiver, happenings: mpsc::Sender<Happening>) {
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(Reply::Did(lease, event)) = Reply::parse(&line)
-            && happenings.send(Happening::Guard(lease, event)).await.is_err()
+        if let Some(Reply::Did(lease, event, at)) = Reply::parse(&line)
+            && happenings.send(Happening::Guard(lease, event, at)).await.is_err()
         {
             return;
         }

@@ -9,9 +9,14 @@ use outlive_core::LeaseRef;
 
 impl Agent {
     /// A limit of this attempt may be earlier than before.
-    pub(super) fn limit_changed(&mut self, lease: LeaseRef) {
-        let due = self.runs.get(&lease).and_then(super::run::Run::next_limit).map(|(at, _)| at);
+    pub(super) fn limit_changed(&mut self, lease: LeaseRef, now: Now) {
+        let due = self.runs.get(&lease).and_then(|run| run.next_limit(now)).map(|(at, _)| at);
         self.limits_at = self.limits_at.into_iter().chain(due).min();
+    }
+
+    /// All limits are looked at again.
+    pub(super) fn limits_changed(&mut self, now: Now) {
+        self.limits_at = Some(now.mono);
     }
 
     /// Carries out what is due.
@@ -22,10 +27,10 @@ impl Agent {
         self.limits_at = None;
         let leases: Vec<LeaseRef> = self.runs.keys().copied().collect();
         for lease in leases {
-            let due = self.runs.get(&lease).and_then(super::run::Run::next_limit);
+            let due = self.runs.get(&lease).and_then(|run| run.next_limit(now));
             match due {
                 Some((at, due)) if now.mono >= at => self.over(lease, due, now),
-                _ => self.limit_changed(lease),
+                _ => self.limit_changed(lease, now),
             }
         }
     }
@@ -42,6 +47,6 @@ impl Agent {
         *kill_at = (!*termed).then_some(now.mono + grace);
         *termed = true;
         self.out.push(Effect::Stop(lease, how));
-        self.limit_changed(lease);
+        self.limit_changed(lease, now);
     }
 }

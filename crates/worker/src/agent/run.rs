@@ -3,7 +3,7 @@
 use super::reports::Outbound;
 use super::types::Now;
 use outlive_api::session::{Held, Lease};
-use outlive_core::engine::trust::Terms;
+use outlive_core::engine::trust::{self, Terms};
 use outlive_core::policy::OnIsolation;
 use outlive_core::report::Wait;
 use outlive_core::{LeaseRef, Millis, Mono, Reason};
@@ -151,14 +151,21 @@ impl Run {
         Held { run_id: lease.run_id, epoch: lease.epoch, frozen_ms: frozen.0 }
     }
 
+    /// Whether the work stands still: the guard said so, or will say so, since its rule is known.
+    fn stands_still(&self, now: Now) -> bool {
+        let freezes = self.guarded && self.isolation == OnIsolation::Freeze;
+        self.is_frozen() || (freezes && trust::is_over(self.deadline, now.boot))
+    }
+
     /// The next limit, and what it is: none while the work stands still, for then nothing is killed by a limit.
-    pub(super) fn next_limit(&self) -> Option<(Mono, Due)> {
+    pub(super) fn next_limit(&self, now: Now) -> Option<(Mono, Due)> {
+        let still = self.stands_still(now);
         match &self.phase {
             Phase::Stopping { kill_at, why, .. } => {
-                let holds = self.is_frozen() && *why != Why::Cancel;
+                let holds = still && *why != Why::Cancel;
                 kill_at.filter(|_| !holds).map(|at| (at, Due::Kill))
             }
-            Phase::Starting | Phase::Running => {
+            Phase::Starting | Phase::Running if !still => {
                 let since = self.active_since?;
                 let left = Millis(self.timeout.0.saturating_sub(self.active.0));
                 let run = (since + left, Due::Stop(Reason::RunTimeout));

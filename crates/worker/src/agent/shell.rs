@@ -14,9 +14,9 @@ use crate::runtime::{EXEC, Event, Executor, Handle, Handlers, Job};
 use outlive_api::client::Client;
 use outlive_api::session::{Lease, ServerMessage};
 use outlive_api::workers::{Register, Registered};
-use outlive_core::LeaseRef;
 use outlive_core::clock::Clock;
 use outlive_core::limits::sizes;
+use outlive_core::{LeaseRef, Mono};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) enum Happening {
     Message(Conn, Box<ServerMessage>),
     Ended(Conn),
     Stored(Vec<LeaseRef>),
-    Guard(LeaseRef, GuardEvent),
+    Guard(LeaseRef, GuardEvent, Mono),
     GuardGone,
     GuardStarted(Result<Started, AgentError>),
 }
@@ -122,7 +122,7 @@ impl Shell {
             Happening::Message(conn, message) => self.inputs.push(Input::Server { conn, message: *message }),
             Happening::Ended(conn) => self.disconnected(conn),
             Happening::Stored(leases) => self.inputs.extend(leases.into_iter().map(Input::Stored)),
-            Happening::Guard(lease, event) => self.inputs.push(Input::Guard { lease, event }),
+            Happening::Guard(lease, event, at) => self.inputs.push(Input::Guard { lease, event, at }),
             Happening::GuardGone => self.replace_guard(),
             Happening::GuardStarted(started) => {
                 self.guarding = Some(self.attach(started?)?);

@@ -118,7 +118,9 @@ impl Agent {
         if self.done {
             return None;
         }
-        let boot = self.link_deadline().into_iter().chain(self.give_up_at).map(|at| at.since(now.boot));
+        // Once patience is over, what is waited for is not a time.
+        let give_up = self.give_up_at.filter(|&at| at > now.boot);
+        let boot = self.link_deadline().into_iter().chain(give_up).map(|at| at.since(now.boot));
         let mono = self.limits_at.map(|at| at.since(now.mono));
         boot.chain(mono).min()
     }
@@ -135,7 +137,7 @@ impl Agent {
                     self.speaks(lease);
                 }
             }
-            Input::Guard { lease, event } => self.guard_event(lease, event, now),
+            Input::Guard { lease, event, at } => self.guard_event(lease, event, at, now),
             Input::GuardReplaced => self.guard_replaced(),
             Input::Shutdown(wanted) => self.shut_down(wanted, now),
             Input::Replaced => self.replaced(),
@@ -161,13 +163,13 @@ impl Agent {
         }
     }
 
-    fn guard_event(&mut self, lease: LeaseRef, event: GuardEvent, now: Now) {
+    fn guard_event(&mut self, lease: LeaseRef, event: GuardEvent, at: Mono, now: Now) {
         let Some(run) = self.runs.get_mut(&lease) else { return };
         match event {
-            GuardEvent::Frozen => run.freezes(now),
+            GuardEvent::Frozen => run.freezes(now.back_to(at)),
             GuardEvent::Thawed => {
-                run.thaws(now);
-                self.limits_at = Some(now.mono);
+                run.thaws(now.back_to(at));
+                self.limits_changed(now);
             }
             GuardEvent::Stopped => self.isolated(lease),
         }

@@ -17,6 +17,15 @@ pub struct Now {
     pub mono: Mono,
 }
 
+impl Now {
+    /// The earlier instant at which the clock that counts suspend showed `boot`.
+    #[must_use]
+    pub fn back_to(self, boot: Mono) -> Self {
+        let ago = self.boot.since(boot);
+        Self { boot: self.boot.min(boot), mono: Mono(self.mono.0.saturating_sub(ago.0)) }
+    }
+}
+
 /// A connection, numbered by the agent in the order in which it asks for them.
 pub type Conn = u64;
 
@@ -59,6 +68,8 @@ pub enum Input {
         lease: LeaseRef,
         /// What it did.
         event: GuardEvent,
+        /// When, on the clock that counts suspend: an agent that stood still hears of it much later.
+        at: Mono,
     },
     /// There is a new guard that knows of nothing.
     GuardReplaced,

@@ -122,7 +122,7 @@ impl GuardProcess {
                 Act::Kill(leases) => domain.kill(leases),
             }
             for (lease, event) in act.told() {
-                self.tell(Reply::Did(lease, event));
+                self.tell(Reply::Did(lease, event, now));
             }
         }
     }

@@ -143,21 +143,21 @@ impl Command {
 pub enum Reply {
     /// It watches.
     Ready,
-    /// It acted on a lease.
-    Did(LeaseRef, GuardEvent),
+    /// It acted on a lease, at this time on the clock that counts suspend.
+    Did(LeaseRef, GuardEvent, Mono),
 }
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => writeln!(f, "ready"),
-            Self::Did(lease, event) => {
+            Self::Did(lease, event, at) => {
                 let word = match event {
                     GuardEvent::Frozen => "frozen",
                     GuardEvent::Thawed => "thawed",
                     GuardEvent::Stopped => "stopped",
                 };
-                writeln!(f, "{word} {}", name(*lease))
+                writeln!(f, "{word} {} {}", name(*lease), at.0)
             }
         }
     }
@@ -170,14 +170,15 @@ impl Reply {
         if line == "ready" {
             return Some(Self::Ready);
         }
-        let (word, lease) = line.split_once(' ')?;
+        let mut words = line.split(' ');
+        let (word, lease, at) = (words.next()?, words.next()?, words.next()?);
         let event = match word {
             "frozen" => GuardEvent::Frozen,
             "thawed" => GuardEvent::Thawed,
             "stopped" => GuardEvent::Stopped,
             _ => return None,
         };
-        Some(Self::Did(parse_name(lease)?, event))
+        Some(Self::Did(parse_name(lease)?, event, Mono(at.parse().ok()?)))
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
         for command in commands {
             assert_eq!(Command::parse(command.to_string().trim_end()), Some(command));
         }
-        for reply in [Reply::Ready, Reply::Did(lease, GuardEvent::Thawed)] {
+        for reply in [Reply::Ready, Reply::Did(lease, GuardEvent::Thawed, Mono(77))] {
             assert_eq!(Reply::parse(reply.to_string().trim_end()), Some(reply));
         }
         let domain = Domain { prefix: "a.b".into(), session: 3, cgroup: Some("/with a space/x".into()) };

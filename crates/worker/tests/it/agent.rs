@@ -151,7 +151,7 @@ async fn a_stopped_agents_work_freezes_at_its_deadline_and_goes_on_when_it_is_co
         agent.signal(Signal::CONT);
         until("it goes on", || size(&ticks) > still + 5).await;
         let frozen = |seen: &crate::fake_server::Seen| {
-            seen.beats.iter().flat_map(|b| &b.held).any(|h| h.lease() == run && h.frozen_ms > 0).then_some(())
+            seen.beats.iter().flat_map(|b| &b.held).any(|h| h.lease() == run && h.frozen_ms >= 100).then_some(())
         };
         server.until("a beat that tells it", frozen).await;
         assert!(!server.seen().items.iter().any(|(i, _)| i.op == OpName::Lost), "nothing was killed");

@@ -37,7 +37,7 @@ impl Watched {
         let mut line = String::new();
         self.replies.read_line(&mut line).unwrap();
         match Reply::parse(line.trim_end()) {
-            Some(Reply::Did(lease, event)) => (lease, event),
+            Some(Reply::Did(lease, event, at)) if at <= SystemClock.boot() => (lease, event),
             other => panic!("{line}: {other:?}"),
         }
     }

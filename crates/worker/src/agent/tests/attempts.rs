@@ -107,27 +107,41 @@ fn a_lease_that_never_started_is_cancelled_without_a_process() {
 #[test]
 fn the_run_timeout_does_not_count_frozen_time_and_kills_nothing_that_is_frozen() {
     let mut world = World::connected(1);
+    world.acks = true;
     world.push(1, vec![Lease { run_timeout_ms: 5_000, cancel_grace_ms: 1_000, ..lease(1, 1) }]);
     let run = name(1, 1);
     world.pass(3_000);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Frozen });
+    world.guard(run, GuardEvent::Frozen);
     world.pass(60_000);
     assert!(world.stopped(run).is_empty());
-    world.give(Input::Guard { lease: run, event: GuardEvent::Thawed });
+    world.guard(run, GuardEvent::Thawed);
     world.pass(1_999);
     assert!(world.stopped(run).is_empty());
     world.pass(1);
     assert_eq!(world.stopped(run), [Stop::Term]);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Frozen });
+    world.guard(run, GuardEvent::Frozen);
     world.pass(5_000);
     assert_eq!(world.stopped(run), [Stop::Term], "patience waits as well");
-    world.give(Input::Guard { lease: run, event: GuardEvent::Thawed });
+    world.guard(run, GuardEvent::Thawed);
     world.pass(1_000);
     assert_eq!(world.stopped(run), [Stop::Term, Stop::Kill]);
     world.exits(run, by_signal("SIGKILL"));
     let item = last_item(&world);
     assert_eq!((item.op, item.reason), (OpName::Fail, Some(Reason::RunTimeout)));
     assert!(item.exit.unwrap().timed_out);
+}
+
+#[test]
+fn an_agent_that_stood_still_hears_late_that_its_work_was_frozen_and_counts_it_all() {
+    let mut world = World::connected(1);
+    world.push(1, vec![Lease { run_timeout_ms: 20_000, ..lease(1, 1) }]);
+    let frozen_at = Mono(world.at + 8_000);
+    world.at += 30_000;
+    world.give_all([]);
+    assert!(world.stopped(name(1, 1)).is_empty(), "by its deadline it knows that its work stands still");
+    world.give(Input::Guard { lease: name(1, 1), event: GuardEvent::Frozen, at: frozen_at });
+    assert!(world.stopped(name(1, 1)).is_empty(), "it has used 8 of its 20 seconds");
+    assert_eq!(world.agent.held(world.now())[0].frozen_ms, 22_000);
 }
 
 #[test]
@@ -142,14 +156,15 @@ fn suspend_does_not_use_up_the_run_timeout() {
 #[test]
 fn no_progress_is_a_failure_and_output_and_thawing_count_as_progress() {
     let mut world = World::connected(1);
+    world.acks = true;
     world.push(1, vec![Lease { progress_timeout_ms: Some(3_000), ..lease(1, 1) }]);
     let run = name(1, 1);
     world.pass(2_000);
     world.outputs(run, "x");
     world.pass(2_000);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Frozen });
+    world.guard(run, GuardEvent::Frozen);
     world.pass(10_000);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Thawed });
+    world.guard(run, GuardEvent::Thawed);
     world.pass(2_999);
     assert!(world.stopped(run).is_empty());
     world.pass(1);
@@ -174,6 +189,7 @@ fn a_release_waits_for_the_end_of_the_process() {
 #[test]
 fn a_process_that_stays_after_its_release_is_ended() {
     let mut world = World::connected(1);
+    world.acks = true;
     let run = world.running(1);
     world.child(run, ChildEvent::Said { reference: None, op: Op::Release(Wait::Nothing) });
     world.pass(10_000);
@@ -197,7 +213,7 @@ fn an_attempt_may_not_end_itself_over_its_channel() {
 fn a_kill_at_the_deadline_is_a_loss_of_the_workers_making() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Stopped });
+    world.guard(run, GuardEvent::Stopped);
     world.exits(run, by_signal("SIGKILL"));
     assert_eq!((last_item(&world).op, last_item(&world).reason), (OpName::Lost, Some(Reason::WorkerExited)));
 }

@@ -107,9 +107,9 @@ fn a_lost_lease_is_not_confirmed_by_a_later_acknowledgement() {
 fn frozen_time_is_told_in_the_beat() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Frozen });
+    world.guard(run, GuardEvent::Frozen);
     world.pass(500);
-    world.give(Input::Guard { lease: run, event: GuardEvent::Thawed });
+    world.guard(run, GuardEvent::Thawed);
     world.pass(1_500);
     assert_eq!(world.beats().pop().unwrap().held[0].frozen_ms, 500);
 }

@@ -26,6 +26,8 @@ pub(super) struct World {
     pub effects: Vec<Effect>,
     /// Whether the outbox answers by itself.
     pub stores: bool,
+    /// Whether the server acknowledges beats by itself.
+    pub acks: bool,
 }
 
 pub(super) const START: u64 = 1_000_000;
@@ -39,7 +41,7 @@ impl World {
         let settings =
             Settings { servers: vec!["a:1".into(), "b:1".into()], slots, in_process: ["noop".into()].into(), seed: 7 };
         let agent = Agent::new(settings, records);
-        Self { agent, at: START, conn: 0, effects: Vec::new(), stores: true }
+        Self { agent, at: START, conn: 0, effects: Vec::new(), stores: true, acks: false }
     }
 
     pub(super) fn connected(slots: u32) -> Self {
@@ -58,16 +60,18 @@ impl World {
 
     pub(super) fn give_all(&mut self, inputs: impl IntoIterator<Item = Input>) {
         let effects = self.agent.turn(inputs, self.now());
-        let stored: Vec<_> = effects
-            .iter()
-            .filter_map(|e| match e {
-                Effect::Store(record) if self.stores => Some(Input::Stored(record.lease)),
-                _ => None,
-            })
-            .collect();
+        let answer = |e: &Effect| match e {
+            Effect::Store(record) if self.stores => Some(Input::Stored(record.lease)),
+            Effect::Send { conn, message: WorkerMessage::Beat(beat) } if self.acks => {
+                let message = ServerMessage::BeatAck { beat_seq: beat.beat_seq, home_unsure: false };
+                Some(Input::Server { conn: *conn, message })
+            }
+            _ => None,
+        };
+        let answers: Vec<_> = effects.iter().filter_map(answer).collect();
         self.effects.extend(effects);
-        if !stored.is_empty() {
-            self.give_all(stored);
+        if !answers.is_empty() {
+            self.give_all(answers);
         }
     }
 
@@ -149,6 +153,11 @@ impl World {
 
     pub(super) fn child(&mut self, lease: LeaseRef, event: ChildEvent) {
         self.give(Input::Child { lease, event });
+    }
+
+    pub(super) fn guard(&mut self, lease: LeaseRef, event: GuardEvent) {
+        let at = Mono(self.at);
+        self.give(Input::Guard { lease, event, at });
     }
 
     /// Starts a lease and takes its start's acknowledgement away.

@@ -34,4 +34,4 @@ pub mod sys;
 pub use agent::io::run;
 pub use config::{AgentConfig, AgentError, AgentExit, AgentStatus, Shutdown};
 pub use guard::guard_main;
-pub use runtime::{Attempt, Handler};
+pub use runtime::{Attempt, Busy, Handler};

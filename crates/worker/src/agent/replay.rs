@@ -1,6 +1,6 @@
 //! What an earlier incarnation could not say any more: said first on every connection, until it is answered.
 
-use crate::agent::reports::ends_attempt;
+use super::reports::{ends_attempt, weight};
 use crate::outbox::Record;
 use outlive_api::report::{OpName, WireItem};
 use outlive_core::LeaseRef;
@@ -42,7 +42,7 @@ impl Replay {
         }
         let (mut report, mut bytes) = (Vec::new(), 0);
         for item in &self.items {
-            bytes += item_bytes(item);
+            bytes += weight(item);
             if !report.is_empty() && (report.len() == sizes::BATCH || bytes > sizes::OUTPUT_IN_FLIGHT) {
                 break;
             }
@@ -62,9 +62,4 @@ impl Replay {
         let ends = self.items.drain(..count).filter(|item| ends_attempt(item.op));
         Some(ends.filter_map(|item| Some(LeaseRef { run_id: item.run_id?, epoch: item.epoch? })).collect())
     }
-}
-
-fn item_bytes(item: &WireItem) -> usize {
-    let text = |a: &Option<String>, b: &Option<String>| a.as_ref().or(b.as_ref()).map_or(0, String::len);
-    text(&item.text, &item.base64) + item.frames.iter().map(|f| text(&f.text, &f.base64)).sum::<usize>()
 }

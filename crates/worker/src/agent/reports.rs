@@ -4,13 +4,13 @@
 //! or a `gap`, moves that mark back: everything after it is said again, in order. Answers to what was said before the mark
 //! moved carry an older `round` and are believed only when they are final.
 //!
-//! At most [`sizes::BATCH`] items and [`sizes::OUTPUT_IN_FLIGHT`] bytes of output are on the wire; the rest waits here, each
-//! attempt's share being bounded by its window (see [`crate::runtime`]), so that a command that writes faster than the
-//! server reads is stopped by its own pipe.
+//! At most [`sizes::BATCH`] items and [`sizes::OUTPUT_IN_FLIGHT`] bytes of output, results and checkpoints are on the wire; the
+//! rest waits here, each attempt's share being bounded by its window (see [`crate::runtime`]), so that a command that writes
+//! faster than the server reads is stopped by its own pipe.
 
 use outlive_api::report::{OpName, WireFrame, WireItem};
-use outlive_core::LeaseRef;
 use outlive_core::limits::sizes;
+use outlive_core::{Json, LeaseRef};
 use std::collections::VecDeque;
 
 /// Frames that may travel inside an end; a message must stay below the session's limit even as base64.
@@ -21,8 +21,10 @@ const CARRIED_FRAMES: usize = 4 << 20;
 pub(super) struct Entry {
     id: u64,
     pub item: WireItem,
-    /// Bytes of output in it.
+    /// Bytes of the attempt's window that it uses.
     pub bytes: usize,
+    /// Its size on the wire, without what all items have.
+    weight: usize,
     /// To be answered to the attempt.
     pub reference: Option<u64>,
 }
@@ -55,6 +57,7 @@ pub(super) struct Outbound {
 
 impl Outbound {
     pub(super) fn push(&mut self, item: WireItem, bytes: usize, reference: Option<u64>) {
+        let weight = weight(&item);
         // The end implies the start, and the newest progress is the progress.
         let superseded = |e: &Entry| match e.item.op {
             OpName::Start => true,
@@ -64,7 +67,7 @@ impl Outbound {
         if self.entries.len() > self.sent && self.entries.back().is_some_and(superseded) {
             self.entries.pop_back();
         }
-        self.entries.push_back(Entry { id: self.next_id, item, bytes, reference });
+        self.entries.push_back(Entry { id: self.next_id, item, bytes, weight, reference });
         self.next_id += 1;
     }
 
@@ -79,7 +82,7 @@ impl Outbound {
 
     fn send(&mut self, lease: LeaseRef) -> Option<(WireItem, Sent)> {
         let entry = self.entries.get(self.sent)?;
-        let sent = Sent { lease, id: entry.id, round: self.round, bytes: entry.bytes };
+        let sent = Sent { lease, id: entry.id, round: self.round, weight: entry.weight };
         let item = entry.item.clone();
         self.sent += 1;
         Some((item, sent))
@@ -121,13 +124,13 @@ impl Outbound {
     /// Moves unacknowledged frames into the success that follows them. Whether the queue changed.
     pub(super) fn fold(&mut self) -> bool {
         let total: usize = self.entries.iter().map(|e| e.bytes).sum();
-        let is_complete = self.entries.back().is_some_and(|e| e.item.op == OpName::Complete && e.bytes == 0);
+        let is_complete = self.entries.back().is_some_and(|e| e.item.op == OpName::Complete);
         if !is_complete || total == 0 || total > CARRIED_FRAMES {
             return false;
         }
         let Some(mut end) = self.entries.pop_back() else { return false };
         end.item.frames = self.entries.drain(..).filter_map(|e| carried(e.item)).collect();
-        end.bytes = total;
+        end.weight += total;
         self.entries.push_back(end);
         self.sent = 0;
         self.round += 1;
@@ -150,6 +153,16 @@ impl Outbound {
     }
 }
 
+/// What an item weighs on the wire beside its fixed fields.
+pub(super) fn weight(item: &WireItem) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.text().len());
+    let frames: usize = item.frames.iter().map(|f| length(&f.text) + length(&f.base64)).sum();
+    let error = item.error.as_ref().map_or(0, |e| e.message.len() + length(&e.code) + length(&e.stack));
+    let texts: usize = [&item.text, &item.base64, &item.stdout, &item.note].into_iter().map(length).sum();
+    texts + json(&item.data) + json(&item.result) + frames + error
+}
+
 fn carried(item: WireItem) -> Option<WireFrame> {
     let (seq, channel) = (item.seq?, item.channel?);
     Some(WireFrame { seq, channel, text: item.text, base64: item.base64 })
@@ -161,7 +174,7 @@ pub(super) struct Sent {
     pub lease: LeaseRef,
     pub id: u64,
     round: u32,
-    bytes: usize,
+    weight: usize,
 }
 
 /// What is on the wire of the current connection.
@@ -170,14 +183,14 @@ pub(super) struct InFlight {
     reports: VecDeque<(u64, Vec<Sent>)>,
     last_seq: u64,
     items: usize,
-    bytes: usize,
+    weight: usize,
 }
 
 impl InFlight {
-    /// Whether one more item with this much output fits. Output that alone is over the limit goes alone.
-    pub(super) const fn fits(&self, bytes: usize) -> bool {
-        let bytes_fit = bytes == 0 || self.bytes == 0 || self.bytes + bytes <= sizes::OUTPUT_IN_FLIGHT;
-        self.items < sizes::BATCH && bytes_fit
+    /// Whether one more item fits. What alone is over the limit goes alone.
+    pub(super) const fn fits(&self, entry: &Entry) -> bool {
+        let is_light = entry.weight == 0 || self.weight == 0;
+        self.items < sizes::BATCH && (is_light || self.weight + entry.weight <= sizes::OUTPUT_IN_FLIGHT)
     }
 
     /// Takes the attempt's next item.
@@ -189,7 +202,7 @@ impl InFlight {
     ) -> Option<WireItem> {
         let (item, sent) = outbound.send(lease)?;
         self.items += 1;
-        self.bytes += sent.bytes;
+        self.weight += sent.weight;
         report.push(sent);
         Some(item)
     }
@@ -211,7 +224,7 @@ impl InFlight {
         let Some(at) = self.reports.iter().position(|(seq, _)| *seq == report_seq) else { return Vec::new() };
         let (_, sent) = self.reports.remove(at).unwrap_or_default();
         self.items -= sent.len();
-        self.bytes -= sent.iter().map(|s| s.bytes).sum::<usize>();
+        self.weight -= sent.iter().map(|s| s.weight).sum::<usize>();
         sent
     }
 }

@@ -160,7 +160,7 @@ fn speak(
     sent: &mut Vec<Sent>,
 ) -> bool {
     while let Some(entry) = outbound.next() {
-        if !in_flight.fits(entry.bytes) {
+        if !in_flight.fits(entry) {
             return false;
         }
         items.extend(in_flight.take(lease, outbound, sent));

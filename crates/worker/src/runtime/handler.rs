@@ -68,12 +68,15 @@ impl Attempt {
         self.say(Op::Checkpoint(data))
     }
 
-    /// A frame of output, at most 256 KiB.
+    /// Output, on a channel of 1 to 64 characters.
     ///
     /// # Errors
-    /// [`Busy`].
-    pub fn output(&self, channel: &str, bytes: Vec<u8>) -> Result<(), Busy> {
-        self.mailbox.post((self.lease, ChildEvent::Output { channel: channel.to_owned(), bytes }))
+    /// [`Busy`]: from the first frame of 256 KiB that was not taken on, none was.
+    pub fn output(&self, channel: &str, bytes: &[u8]) -> Result<(), Busy> {
+        bytes.chunks(sizes::FRAME).try_for_each(|frame| {
+            let event = ChildEvent::Output { channel: channel.to_owned(), bytes: frame.to_vec() };
+            self.mailbox.post((self.lease, event))
+        })
     }
 
     /// The work is done.
@@ -112,8 +115,8 @@ impl Drop for Attempt {
     }
 }
 
-/// What handlers have said and the session thread has not read. Bounded: one end for each attempt, and [`MAILBOX`] other
-/// statements.
+/// What handlers have said and the session thread has not read. Bounded: one end for each attempt, and a fixed number of
+/// other statements.
 #[derive(Debug, Default)]
 pub struct Mailbox {
     letters: Mutex<Letters>,

@@ -22,7 +22,7 @@ mod parse;
 mod process;
 
 pub use exec::{ExecContext, Executor};
-pub use handler::{Attempt, Handler, Handlers, Mailbox};
+pub use handler::{Attempt, Busy, Handler, Handlers, Mailbox};
 pub use process::Spawner;
 
 use crate::agent::{ChildEvent, Stop};

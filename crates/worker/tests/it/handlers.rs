@@ -27,7 +27,7 @@ struct Actor;
 impl Handler for Actor {
     fn start(&self, lease: Lease, attempt: Attempt) {
         attempt.progress(Some(0.5), None).unwrap();
-        attempt.output("stdout", b"line".to_vec()).unwrap();
+        attempt.output("stdout", b"line").unwrap();
         match lease.input.text() {
             "\"fail\"" => attempt.fail("it did not work"),
             "\"vanish\"" => drop(attempt),

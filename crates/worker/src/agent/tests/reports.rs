@@ -164,6 +164,22 @@ fn no_more_than_one_mebibyte_of_output_is_in_flight() {
 }
 
 #[test]
+fn large_results_do_not_share_a_message_that_would_be_too_large() {
+    let mut world = World::connected(4);
+    world.push(1, (1..=4).map(|n| Lease { kind: "noop".into(), ..lease(n, 1) }).collect());
+    world.effects.clear();
+    let result = Some(Json::parse(format!("\"{}\"", "x".repeat(sizes::RESULT - 2))).unwrap());
+    let done = Op::Complete(Completion { result, ..Completion::default() });
+    let ended = (1..=4).map(|n| Input::Child { lease: name(n, 1), event: ChildEvent::Ended(End::Said(done.clone())) });
+    world.give_all(ended);
+    for answered in 1..=4 {
+        assert_eq!(world.items().len(), answered, "one at a time");
+        let seq = world.reports().last().unwrap().0;
+        world.answer(seq, vec![WireResult::Ok]);
+    }
+}
+
+#[test]
 fn a_report_has_at_most_a_thousand_items() {
     let mut world = World::connected(2_000);
     world.push(1, (1..=1_500).map(|n| Lease { kind: "noop".into(), ..lease(n, 1) }).collect());

@@ -1,0 +1,121 @@
+//! What must not last: looked at each second. A level counts only for as long as nothing disturbs server and store.
+//!
+//! I5: an open lease that nobody watches. I11: a lease of an agent that is gone; a run that is ready while somebody could take
+//! it. And a cancel that nobody carries out.
+
+use crate::host::Host;
+use crate::queue::Owner;
+use crate::server::duties::watched;
+use crate::world::World;
+use outlive_core::engine::Status;
+use outlive_core::invariants::{self, AUDIT, Delays};
+use outlive_core::run::{Evidence, Run};
+use outlive_core::{LeaseRef, Millis, RunId, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often.
+const EVERY: u64 = 1_000;
+/// What one look may miss, and what messages need.
+const SLACK: Millis = Millis(2_500);
+
+/// Since when what lasts.
+#[derive(Default)]
+pub(crate) struct Levels {
+    unwatched: BTreeMap<LeaseRef, u64>,
+    orphaned: BTreeMap<LeaseRef, u64>,
+    starved: BTreeMap<RunId, u64>,
+    /// Hosts with a free slot, each with the time of its last claim.
+    room: BTreeMap<(usize, u64), u64>,
+    cancelling: BTreeMap<LeaseRef, u64>,
+    /// The server and its store do what they should.
+    pub disturbed: bool,
+    restarted: u64,
+}
+
+/// Looks, and looks again later.
+pub(crate) fn look(w: &mut World) {
+    let healthy = w.server.up && !w.server.paused && !w.truth.levels.disturbed;
+    if !healthy || w.truth.levels.restarted != u64::from(w.server.boot) {
+        w.truth.levels =
+            Levels { disturbed: w.truth.levels.disturbed, restarted: u64::from(w.server.boot), ..Levels::default() };
+    }
+    if healthy {
+        let rows: Vec<Run> = w.truth.active.iter().filter_map(|id| w.truth.rows.get(id)).cloned().collect();
+        leases(w, &rows);
+        ready(w, &rows);
+    }
+    w.after(EVERY, Owner::World, look);
+}
+
+/// Carries on with what is still so; how long each has lasted.
+fn lasting<K: Ord + Copy>(levels: &mut BTreeMap<K, u64>, now: u64, so: &BTreeSet<K>) -> Vec<(K, Millis)> {
+    levels.retain(|key, _| so.contains(key));
+    so.iter().map(|&key| (key, Millis(now - *levels.entry(key).or_insert(now)))).collect()
+}
+
+fn leases(w: &mut World, rows: &[Run]) {
+    let (mut unwatched, mut orphaned, mut cancelling) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut terms = BTreeMap::new();
+    for run in rows {
+        let Some((holder, lease)) = run.lease() else { continue };
+        terms.insert(lease, w.policy(run.queue).liveness());
+        if !watched(w, holder).contains(&lease) {
+            unwatched.insert(lease);
+        }
+        let host = w.truth.host_of(holder).map(|host| &w.hosts[host]);
+        if host.is_none_or(|h| h.holder != Some(holder) || h.agent.is_none()) {
+            orphaned.insert(lease);
+        }
+        if run.state == State::Cancelling && host.is_some_and(|h| h.blameless_since.is_some()) {
+            cancelling.insert(lease);
+        }
+    }
+    let now = w.now;
+    for (lease, lasted) in lasting(&mut w.truth.levels.unwatched, now, &unwatched) {
+        w.check(invariants::watched(lease, lasted, AUDIT + SLACK));
+    }
+    for (lease, lasted) in lasting(&mut w.truth.levels.orphaned, now, &orphaned) {
+        let most = invariants::bound(Evidence::Silence, &terms[&lease], Delays { rearmed: true, ..Delays::default() });
+        w.check(invariants::within(lease.run_id, "is held by an agent that is gone", lasted, most + SLACK));
+    }
+    for (lease, lasted) in lasting(&mut w.truth.levels.cancelling, now, &cancelling) {
+        let limit = &terms[&lease];
+        let most = Millis::secs(20) + limit.lease_ttl + limit.offline_grace + AUDIT;
+        w.check(invariants::within(lease.run_id, "has been asked to end", lasted, most));
+    }
+}
+
+impl World {
+    /// Whether the server lets a host's worker drain, because somebody asked for it.
+    pub(crate) fn drains(&self, host: &Host) -> bool {
+        let session = host.holder.and_then(|holder| self.server.engine.session(holder, self.mono()));
+        session.is_some_and(|session| session.status == Status::Draining)
+    }
+}
+
+/// A ready run below all caps, while some worker has room.
+fn ready(w: &mut World, rows: &[Run]) {
+    // A worker that claims all the time takes what goes before; one that has had room for all that time has no excuse.
+    let mut room = BTreeSet::new();
+    for host in w.hosts.iter().filter(|h| h.could_take() && h.blameless_since.is_some() && !w.drains(h)) {
+        let claimed = w.truth.claimed_at.get(&host.index).copied().unwrap_or_default();
+        room.insert((host.index, claimed.max(host.blameless_since.unwrap_or_default() + 5_000)));
+    }
+    let now = w.now;
+    let most = AUDIT + SLACK;
+    let room = lasting(&mut w.truth.levels.room, now, &room).into_iter().find(|(_, lasted)| *lasted > most);
+    let mut starved = BTreeSet::new();
+    for run in rows.iter().filter(|run| run.is_ready()) {
+        let cap = w.policy(run.queue).max_running.map_or(usize::MAX, |n| n as usize);
+        let leased = rows.iter().filter(|other| other.queue == run.queue && other.state.is_leased()).count();
+        if leased < cap {
+            starved.insert(run.id);
+        }
+    }
+    for (run, lasted) in lasting(&mut w.truth.levels.starved, now, &starved){
+        let Some(((host, _), _)) = room else { continue };
+        let session = w.hosts[host].holder.and_then(|holder| w.server.engine.session(holder, w.mono()));
+        let what = format!("is ready while h{host} could take it (the engine sees {session:?})");
+        w.check(invariants::within(run, &what, lasted, most));
+    }
+}

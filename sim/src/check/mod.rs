@@ -1,0 +1,99 @@
+//! What is true, and whether it is as it must be.
+//!
+//! The truth has the last row of every run and the moments that no process in the world can know of another: who executes,
+//! who was blameless. After every write each row that changed is read from the store itself, past all faults, and compared
+//! with the row before it by the functions of `outlive_core::invariants`.
+
+mod ends;
+mod levels;
+mod replay;
+mod rows;
+
+pub(crate) use ends::at_the_end;
+pub(crate) use levels::{Levels, look};
+pub(crate) use replay::replays;
+
+use outlive_core::invariants::{self, Check};
+use outlive_core::run::{Evidence, Run};
+use outlive_core::{Epoch, Holder, LeaseRef, QueueId, RunId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The truth.
+#[derive(Default)]
+pub(crate) struct Truth {
+    pub rows: BTreeMap<RunId, Run>,
+    /// Runs that somebody has tried to create.
+    pub known: BTreeSet<RunId>,
+    /// Those of them that may still change.
+    pub active: BTreeSet<RunId>,
+    /// The verdict that is being written.
+    pub judging: Option<(Holder, Evidence)>,
+    hosts: BTreeMap<Holder, usize>,
+    /// The connection for which a holder's session was opened last, in the store.
+    sessions: BTreeMap<Holder, usize>,
+    /// The newest attempt of which something has executed.
+    begun: BTreeMap<RunId, Epoch>,
+    by_queue: BTreeMap<QueueId, BTreeSet<RunId>>,
+    by_serial: BTreeMap<String, BTreeSet<RunId>>,
+    serial_keys: BTreeMap<RunId, String>,
+    /// When each host was last given something.
+    claimed_at: BTreeMap<usize, u64>,
+    pub levels: Levels,
+    pub counts: Counts,
+}
+
+/// What happened, for the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Leases closed as lost.
+    pub losses: u64,
+    /// Of them by absence.
+    pub by_absence: u64,
+    /// Attempts that executed.
+    pub attempts: u64,
+    /// Rows compared.
+    pub rows: u64,
+}
+
+impl Truth {
+    pub(crate) fn created(&mut self, run: RunId, serial_key: Option<&String>) {
+        self.known.insert(run);
+        self.active.insert(run);
+        if let Some(key) = serial_key {
+            self.serial_keys.insert(run, key.clone());
+        }
+    }
+
+    pub(crate) fn registered(&mut self, holder: Holder, host: usize) {
+        self.hosts.insert(holder, host);
+    }
+
+    pub(crate) fn opened(&mut self, holder: Holder, link: usize) {
+        self.sessions.insert(holder, link);
+    }
+
+    pub(crate) fn host_of(&self, holder: Holder) -> Option<usize> {
+        self.hosts.get(&holder).copied()
+    }
+
+    pub(crate) fn serial_key(&self, run: RunId) -> Option<String> {
+        self.serial_keys.get(&run).cloned()
+    }
+
+    /// An attempt begins, or goes on, to execute; these others of its run or serial key do.
+    pub(crate) fn executes(&mut self, lease: LeaseRef, others: &[LeaseRef]) -> Check {
+        self.counts.attempts += 1;
+        let newest = self.begun.entry(lease.run_id).or_default();
+        *newest = (*newest).max(lease.epoch);
+        invariants::overlap(lease.run_id, lease.epoch, *newest)?;
+        for other in others {
+            if other.run_id == lease.run_id {
+                invariants::overlap(lease.run_id, other.epoch, lease.epoch)?;
+            } else {
+                let key = self.serial_key(lease.run_id).unwrap_or_default();
+                invariants::serial(&format!("{key} (executing)"), &[lease.run_id, other.run_id])?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! Clients: they create runs of every kind, again until they are answered, and now and then ask for the end of one.
+
+use crate::host::Work;
+use crate::queue::Owner;
+use crate::rng::Rng;
+use crate::server::routes::{self, NAMESPACE};
+use crate::store::{now, sure};
+use crate::world::World;
+use outlive_core::class::MatchClass;
+use outlive_core::clock::Clock as _;
+use outlive_core::options::RunOptions;
+use outlive_core::policy::{QueuePolicy, Takeover};
+use outlive_core::run::begin::NewRun;
+use outlive_core::{ClassId, Json, Millis, QueueId, RunId, State};
+use outlive_store::{Catalog as _, CreateRun, OnConflict};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An answer that has not come by then does not come.
+const PATIENCE: u64 = 3_000;
+
+/// All clients together.
+pub(crate) struct Clients {
+    rng: Rng,
+    lanes: Vec<(ClassId, QueueId)>,
+    unanswered: BTreeSet<RunId>,
+    works: BTreeMap<RunId, Work>,
+    pub created: Vec<RunId>,
+    pub stopped: bool,
+}
+
+/// The queues, with what is special about each.
+pub(crate) fn queues() -> [(&'static str, QueuePolicy); 3] {
+    let base = QueuePolicy { cancel_grace: Millis::secs(2), ..QueuePolicy::default() };
+    [
+        ("main", base.clone()),
+        ("quick", QueuePolicy { lease_ttl: Millis::secs(3), max_running: Some(3), ..base.clone() }),
+        (
+            "strict",
+            QueuePolicy {
+                lease_ttl: Millis::secs(5),
+                offline_grace: Millis(500),
+                takeover: Takeover::Strict,
+                ..base
+            },
+        ),
+    ]
+}
+
+impl Clients {
+    pub(crate) const fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            lanes: Vec::new(),
+            unanswered: BTreeSet::new(),
+            works: BTreeMap::new(),
+            created: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// How many frames a run's process writes.
+    pub(crate) fn frames(&self, run: RunId) -> Option<i64> {
+        let work = self.works.get(&run)?;
+        let saved = if work.checkpoints == 0 { 0 } else { (work.frames + work.checkpoints) / 3 };
+        i64::try_from(work.frames + work.checkpoints - saved).ok()
+    }
+
+    pub(crate) fn all_answered(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+}
+
+/// Makes the queues, and begins.
+pub(crate) fn start(w: &mut World) {
+    for (name, policy) in queues() {
+        let queue = sure(now(w.db.truth().put_queue(NAMESPACE, name, policy)), "a queue is made");
+        let class = MatchClass {
+            namespace: NAMESPACE.to_owned(),
+            queue: name.to_owned(),
+            kind: "exec".to_owned(),
+            requires: BTreeMap::new(),
+            pin: None,
+        };
+        let class = sure(now(w.db.truth().intern_class(class)), "a class is made");
+        w.clients.lanes.push((class.id, queue.id));
+    }
+    create_one(w);
+}
+
+fn create_one(w: &mut World) {
+    if w.clients.stopped {
+        return;
+    }
+    let run = new_run(w);
+    let id = run.new.id;
+    w.names.insert(id, w.clients.created.len());
+    w.truth.created(id, run.new.serial_key.as_ref());
+    w.clients.created.push(id);
+    w.clients.unanswered.insert(id);
+    ask(w, run);
+    let pause = w.clients.rng.skewed(w.scenario.between_runs);
+    w.after(pause, Owner::World, create_one);
+}
+
+fn new_run(w: &mut World) -> CreateRun {
+    let wall = w.clock.wall();
+    let rng = &mut w.clients.rng;
+    let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(3) }];
+    let work = Work {
+        ms: rng.skewed(12_000),
+        frames: rng.between(0, 4),
+        checkpoints: if rng.chance(40) { 2 } else { 0 },
+        fails: if rng.chance(8) { 1 } else { 0 },
+    };
+    let id = RunId::from_parts(wall, rng.wide());
+    let new = NewRun {
+        id,
+        class,
+        queue,
+        priority: i16::try_from(rng.between(0, 4)).unwrap_or(0) - 2,
+        run_at: rng.chance(8).then(|| wall + Millis(rng.between(100, 8_000))),
+        hold: rng.chance(2),
+        serial_key: rng.chance(25).then(|| format!("s{}", rng.between(1, 4))),
+        key: None,
+        queue_ttl: None,
+    };
+    w.clients.works.insert(id, work);
+    CreateRun {
+        new,
+        id_chosen: true,
+        on_conflict: OnConflict::Reject,
+        input: Json::of(&work).unwrap_or_else(|_| Json::null()),
+        options: RunOptions::default(),
+        checkpoint: None,
+    }
+}
+
+/// Asks until there is an answer; the client chose the id, so that asking twice creates once.
+fn ask(w: &mut World, run: CreateRun) {
+    let (id, again) = (run.new.id, run.clone());
+    w.request(move |w| {
+        routes::create(w, run, move |w, answer| {
+            if answer.is_ok() {
+                w.clients.unanswered.remove(&id);
+            }
+        });
+    });
+    let patience = PATIENCE + w.clients.rng.between(0, 1_000);
+    w.after(patience, Owner::World, move |w| {
+        if w.clients.unanswered.contains(&id) {
+            ask(w, again);
+        }
+    });
+}
+
+/// Asks for the end of a run that may not have ended.
+pub(crate) fn cancel_one(w: &mut World, rng: &mut Rng) {
+    let active: Vec<_> = w.truth.active.iter().copied().collect();
+    if !active.is_empty() {
+        let run = active[rng.index(active.len())];
+        w.request(move |w| routes::cancel(w, run));
+    }
+}
+
+/// Releases what is held: somebody has looked at it.
+pub(crate) fn release_held(w: &mut World) {
+    let held = w.truth.active.iter().filter(|id| w.truth.rows.get(id).is_some_and(|run| run.state == State::Held));
+    for run in held.copied().collect::<Vec<_>>() {
+        w.request(move |w| routes::release(w, run));
+    }
+}

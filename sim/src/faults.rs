@@ -1,0 +1,261 @@
+//! What may go wrong, when, and how it heals.
+
+use crate::clients;
+use crate::net::{Down, Way};
+use crate::queue::Owner;
+use crate::rng::Rng;
+use crate::server::routes;
+use crate::world::World;
+use outlive_api::session::{CloseReason, ServerMessage};
+use outlive_worker::agent::Input;
+use outlive_worker::config::Shutdown;
+
+/// How long agents may trust their leases while a server that stops on purpose comes back.
+const KEEP_TRUST_MS: u64 = 5_000;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    KillAgent,
+    PauseAgent,
+    KillChild,
+    PauseServer,
+    KillServer,
+    StopServer,
+    StoreOutage,
+    LostReplies,
+    Uncertain,
+    SlowStore,
+    CutOne,
+    CutAll,
+    Silence,
+    OneWay,
+    PowerLoss,
+    Drain,
+    Evict,
+    Cancel,
+    WallJump,
+}
+
+/// Lets every fault of the scenario strike again and again until `until`.
+pub(crate) fn start(w: &mut World, until: u64) {
+    for &(fault, least, longest) in w.scenario.faults {
+        let mut rng = Rng::new(w.seed).part(&format!("{fault:?}"));
+        let first = rng.between(least / 2, longest);
+        w.after(first, Owner::World, move |w| again(w, fault, (least, longest), rng, until));
+    }
+}
+
+fn again(w: &mut World, fault: Fault, pauses: (u64, u64), mut rng: Rng, until: u64) {
+    if w.now >= until {
+        return;
+    }
+    strike(w, fault, &mut rng);
+    let pause = rng.between(pauses.0, pauses.1);
+    w.after(pause, Owner::World, move |w| again(w, fault, pauses, rng, until));
+}
+
+fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
+    let host = rng.index(w.hosts.len());
+    match fault {
+        Fault::KillAgent => {
+            w.kill_agent(host);
+            let back = rng.skewed(15_000) + 20;
+            w.after(back, Owner::World, move |w| w.start_agent(host));
+        }
+        Fault::PauseAgent => {
+            // An agent that stands still cannot notice the end of its connection: see the crate's documentation.
+            if w.hosts[host].dropped_at.is_none_or(|at| w.now - at > 500) {
+                w.pause_agent(host);
+            }
+            let woken = rng.skewed(25_000);
+            w.after(woken, Owner::World, move |w| w.wake_agent(host));
+        }
+        Fault::KillChild => w.kill_some_child(rng),
+        Fault::PauseServer => {
+            w.pause_server();
+            let woken = rng.skewed(60_000);
+            w.after(woken, Owner::World, World::wake_server);
+        }
+        Fault::KillServer => {
+            w.kill_server();
+            let back = rng.skewed(20_000) + 50;
+            w.after(back, Owner::World, World::start_server);
+        }
+        Fault::StopServer => stop_server(w, rng),
+        Fault::StoreOutage => {
+            w.log(format_args!("store refuses"));
+            w.db.weather(|weather| weather.refuse = true);
+            disturb(w, rng.skewed(20_000));
+        }
+        Fault::LostReplies => {
+            let (lose, tear) = (rng.between(5, 60), rng.between(0, 20));
+            w.log(format_args!("store loses {lose} and tears {tear} of 100"));
+            w.db.weather(|weather| (weather.lose, weather.tear) = (lose, tear));
+            disturb(w, rng.skewed(8_000));
+        }
+        Fault::Uncertain => {
+            let verdicts = if rng.chance(50) { (97, 0) } else { (0, 97) };
+            w.log(format_args!("store loses {} and tears {} of 100 verdicts", verdicts.0, verdicts.1));
+            w.db.weather(|weather| weather.verdicts = verdicts);
+            disturb(w, rng.between(1_000, 15_000));
+        }
+        Fault::SlowStore => {
+            let most = rng.between(20, 1_500);
+            w.server.store_ms = most;
+            w.log(format_args!("store takes up to {most} ms"));
+            disturb(w, rng.skewed(8_000));
+        }
+        Fault::CutOne => drop_connections(w, host),
+        Fault::CutAll => (0..w.hosts.len()).for_each(|host| drop_connections(w, host)),
+        Fault::Silence => {
+            let lasts = rng.skewed(40_000);
+            silence(w, host, lasts, lasts);
+        }
+        Fault::OneWay => {
+            let lasts = rng.skewed(30_000);
+            if rng.chance(50) { silence(w, host, lasts, 0) } else { silence(w, host, 0, lasts) }
+        }
+        Fault::PowerLoss => power_loss(w, host, rng),
+        Fault::Drain => {
+            let wanted = if rng.chance(30) { Shutdown::HandBack } else { Shutdown::Drain };
+            let start = w.hosts[host].start;
+            w.log(format_args!("h{host} is asked to stop: {wanted:?}"));
+            w.after(0, Owner::Agent(host, start), move |w| {
+                w.hosts[host].leaving = true;
+                w.agent(host, Input::Shutdown(wanted));
+            });
+            let back = rng.between(5_000, 20_000);
+            w.after(back, Owner::World, move |w| w.start_agent(host));
+        }
+        Fault::Evict => {
+            if let Some(holder) = w.hosts[host].holder {
+                w.hosts[host].leaving = true;
+                w.request(move |w| routes::evict(w, holder));
+                let back = rng.between(3_000, 20_000);
+                w.after(back, Owner::World, move |w| undrain(w, host));
+            }
+        }
+        Fault::Cancel => clients::cancel_one(w, rng),
+        Fault::WallJump => {
+            let by = i64::try_from(rng.between(0, 172_800_000)).unwrap_or(0) - 86_400_000;
+            w.log(format_args!("the wall clock jumps by {by} ms"));
+            w.clock.jump_wall(by);
+            let wrong = w.jumped.0 + by;
+            w.jumped = (wrong, w.jumped.1.max(wrong));
+        }
+    }
+}
+
+fn drop_connections(w: &mut World, host: usize) {
+    if w.hosts[host].paused {
+        return;
+    }
+    for link in w.open_links(host) {
+        w.log(format_args!("h{host} connection is dropped"));
+        w.hosts[host].dropped_at = Some(w.now);
+        w.cut(link);
+    }
+}
+
+/// A worker that was evicted may take again.
+fn undrain(w: &mut World, host: usize) {
+    let Some(holder) = w.hosts[host].holder else { return };
+    w.request(move |w| routes::drain(w, holder, false));
+    w.hosts[host].leaving = false;
+}
+
+fn disturb(w: &mut World, lasts: u64) {
+    w.truth.levels.disturbed = true;
+    w.after(lasts, Owner::World, fair_weather);
+}
+
+fn fair_weather(w: &mut World) {
+    w.db.weather(|weather| {
+        (weather.refuse, weather.lose, weather.tear, weather.verdicts) = (false, 0, 0, (0, 0));
+    });
+    w.server.store_ms = 2;
+    w.truth.levels.disturbed = false;
+    w.log(format_args!("store does what it should"));
+}
+
+fn silence(w: &mut World, host: usize, up: u64, down: u64) {
+    let now = w.now;
+    let h = &mut w.hosts[host];
+    h.way.up_until = h.way.up_until.max(now + up);
+    h.way.down_until = h.way.down_until.max(now + down);
+    h.blameless_since = None;
+    let over = h.way.up_until.max(h.way.down_until);
+    w.log(format_args!("h{host} is silent: up {up} ms, down {down} ms"));
+    // What was held back arrives a moment later.
+    w.at(over + 500, Owner::World, move |w| {
+        let h = &mut w.hosts[host];
+        let open = h.way.up_until + 500 <= w.now && h.way.down_until + 500 <= w.now;
+        if open && h.agent.is_some() && !h.paused && h.blameless_since.is_none() {
+            h.blameless_since = Some(w.now);
+        }
+    });
+}
+
+fn power_loss(w: &mut World, host: usize, rng: &mut Rng) {
+    w.log(format_args!("h{host} loses its power"));
+    w.hosts[host].way.gone = true;
+    w.kill_agent(host);
+    w.lose_memory(host);
+    let back = rng.between(2_000, 40_000);
+    w.after(back, Owner::World, move |w| {
+        w.hosts[host].way = Way::default();
+        w.start_agent(host);
+    });
+}
+
+/// On purpose: sessions are told to come back, then the process ends.
+fn stop_server(w: &mut World, rng: &mut Rng) {
+    if !w.server.up || w.server.paused {
+        return;
+    }
+    w.log(format_args!("server stops on purpose"));
+    w.server.stopping = true;
+    let links: Vec<_> = w.server.conns.values().map(|conn| conn.link).collect();
+    for link in links {
+        let close =
+            ServerMessage::Close { why: CloseReason::Shutdown, keep_trust_ms: KEEP_TRUST_MS, r#try: Vec::new() };
+        w.down(link, Down::Message(Box::new(close)));
+        w.server_closes(link);
+    }
+    let (boot, ends) = (w.server.boot, rng.between(10, 500));
+    w.after(ends, Owner::Server(boot), World::kill_server);
+    let back = ends + rng.between(50, 4_000);
+    w.after(back, Owner::World, World::start_server);
+}
+
+/// No more faults: everything that is broken is made whole.
+pub(crate) fn heal(w: &mut World) {
+    fair_weather(w);
+    // What was scheduled by a clock that was ahead becomes due.
+    w.clock.jump_wall(w.jumped.1 - w.jumped.0);
+    w.wake_server();
+    w.start_server();
+    for host in 0..w.hosts.len() {
+        w.hosts[host].way = Way::default();
+        w.wake_agent(host);
+        w.start_agent(host);
+        if w.hosts[host].agent.is_some() && w.hosts[host].blameless_since.is_none() {
+            w.hosts[host].blameless_since = Some(w.now);
+        }
+    }
+}
+
+/// What ended on its own after the last fault comes back as well.
+pub(crate) fn tend(w: &mut World) {
+    w.start_server();
+    for host in 0..w.hosts.len() {
+        w.start_agent(host);
+        let h = &w.hosts[host];
+        if h.agent.is_some() && h.online && (h.leaving || w.drains(h)) {
+            undrain(w, host);
+        }
+    }
+    clients::release_held(w);
+    w.after(5_000, Owner::World, tend);
+}

@@ -1,0 +1,285 @@
+//! A host: an agent process around the real agent, a guard around the real watch, and processes that only pretend.
+
+mod carry;
+mod guard;
+mod process;
+
+use crate::net::{Up, Way};
+use crate::queue::{Action, Owner};
+use crate::rng::Rng;
+use crate::server::routes::{self, RegisterAnswer};
+use crate::world::World;
+use outlive_core::class::WorkerProfile;
+use outlive_core::{Holder, LeaseRef, Millis, Mono};
+use outlive_store::{Presence, Registration};
+use outlive_worker::agent::{Agent, Conn, Input, Now, Settings};
+use outlive_worker::outbox::Record;
+use process::Process;
+pub(crate) use process::Work;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// Opening a session may take this long.
+const OPEN_WITHIN: u64 = 5_000;
+
+/// A host.
+pub(crate) struct Host {
+    pub index: usize,
+    /// Its clocks show world time and this: no two hosts agree.
+    offset: u64,
+    /// Which of its agent's starts this is.
+    pub start: u32,
+    pub agent: Option<Box<Agent>>,
+    pub paused: bool,
+    pub waiting: Vec<Action>,
+    pub profile: WorkerProfile,
+    instance: Uuid,
+    pub holder: Option<Holder>,
+    /// What the registration said: beat, window.
+    pub registered: (Millis, Millis),
+    pub links: BTreeMap<Conn, usize>,
+    pub connecting: BTreeSet<Conn>,
+    /// What survives the agent.
+    pub outbox: BTreeMap<LeaseRef, Record>,
+    pub way: Way,
+    timer: Option<u64>,
+    guard: outlive_worker::guard::Watch,
+    guard_timer: Option<u64>,
+    pub processes: BTreeMap<LeaseRef, Process>,
+    /// Since when its agent has lived, run, and had a way to the server.
+    pub blameless_since: Option<u64>,
+    /// When something last dropped a connection of it.
+    pub dropped_at: Option<u64>,
+    pub online: bool,
+    /// It drains, or was asked to stop.
+    pub leaving: bool,
+    /// What the last input told it to give up.
+    told: bool,
+    rng: Rng,
+}
+
+impl Host {
+    pub(crate) fn new(index: usize, mut rng: Rng, profile: WorkerProfile) -> Self {
+        Self {
+            index,
+            offset: rng.between(1, 1_000_000),
+            start: 0,
+            agent: None,
+            paused: false,
+            waiting: Vec::new(),
+            profile,
+            instance: Uuid::nil(),
+            holder: None,
+            registered: (Millis(1_000), Millis(1_000)),
+            links: BTreeMap::new(),
+            connecting: BTreeSet::new(),
+            outbox: BTreeMap::new(),
+            way: Way::default(),
+            timer: None,
+            guard: outlive_worker::guard::Watch::default(),
+            guard_timer: None,
+            processes: BTreeMap::new(),
+            blameless_since: None,
+            dropped_at: None,
+            online: false,
+            leaving: false,
+            told: false,
+            rng,
+        }
+    }
+
+    fn clocks(&self, now: u64) -> Now {
+        Now { boot: Mono(now + self.offset), mono: Mono(now + self.offset) }
+    }
+
+    /// The number of attempts with processes.
+    pub(crate) fn busy(&self) -> usize {
+        self.agent.as_ref().map_or(0, |agent| agent.held(Now::default()).len())
+    }
+
+    /// Whether it could take a run now, as far as the world can see.
+    pub(crate) fn could_take(&self) -> bool {
+        self.agent.is_some() && self.online && !self.paused && !self.leaving && self.busy() < self.profile.slots as usize
+    }
+}
+
+impl World {
+    /// Starts an agent process: leftovers are gone, the outbox is read.
+    pub(crate) fn start_agent(&mut self, host: usize) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if h.agent.is_some() || h.way.gone {
+            return;
+        }
+        h.start += 1;
+        h.instance = uuid::Builder::from_random_bytes(h.rng.wide().to_be_bytes()).into_uuid();
+        let settings = Settings {
+            servers: vec!["server".to_owned()],
+            slots: h.profile.slots,
+            in_process: BTreeSet::new(),
+            seed: h.rng.bits(),
+        };
+        let replay = h.outbox.values().cloned().collect();
+        h.agent = Some(Box::new(Agent::new(settings, replay)));
+        (h.holder, h.timer, h.guard_timer, h.online, h.leaving, h.paused) = (None, None, None, false, false, false);
+        h.guard = outlive_worker::guard::Watch::default();
+        h.blameless_since = Some(now);
+        let (start, outbox) = (h.start, h.outbox.len());
+        self.log(format_args!("h{host} starts agent {start} with {outbox} reports in its outbox"));
+        self.turn(host, Vec::new());
+    }
+
+    /// SIGKILL to the agent: its guard kills what it ran, the kernel closes its connections.
+    pub(crate) fn kill_agent(&mut self, host: usize) {
+        if self.hosts[host].agent.take().is_none() {
+            return;
+        }
+        self.log(format_args!("h{host} agent is gone"));
+        self.agent_is_gone(host);
+    }
+
+    pub(crate) fn agent_is_gone(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        h.agent = None;
+        h.waiting.clear();
+        h.paused = false;
+        h.online = false;
+        h.blameless_since = None;
+        h.connecting.clear();
+        let links: Vec<_> = std::mem::take(&mut h.links).into_values().collect();
+        let reaction = h.rng.between(0, 15);
+        for link in links {
+            self.agent_closes(link);
+        }
+        let leases: Vec<_> = self.hosts[host].processes.keys().copied().collect();
+        self.after(reaction, Owner::World, move |w| {
+            for lease in leases {
+                w.kill_process(host, lease, None);
+            }
+        });
+    }
+
+    /// The host's power is gone: its processes with it, and what was not yet on its disk.
+    pub(crate) fn lose_memory(&mut self, host: usize) {
+        self.hosts[host].processes.clear();
+        self.hosts[host].outbox.clear();
+    }
+
+    pub(crate) fn pause_agent(&mut self, host: usize) {
+        if self.hosts[host].agent.is_some() {
+            self.hosts[host].paused = true;
+            self.hosts[host].blameless_since = None;
+            self.log(format_args!("h{host} agent stopped (SIGSTOP)"));
+        }
+    }
+
+    pub(crate) fn wake_agent(&mut self, host: usize) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if std::mem::take(&mut h.paused) {
+            let waiting = std::mem::take(&mut h.waiting);
+            let owner = Owner::Agent(host, h.start);
+            h.blameless_since = (h.way.up_until <= now && h.way.down_until <= now).then_some(now);
+            self.log(format_args!("h{host} agent goes on"));
+            self.resume(owner, waiting);
+        }
+    }
+
+    /// One input for an agent.
+    pub(crate) fn agent(&mut self, host: usize, input: Input) {
+        self.turn(host, vec![input]);
+    }
+
+    /// A turn of an agent: what it wants is carried out, and it is woken when something is due.
+    pub(crate) fn turn(&mut self, host: usize, inputs: Vec<Input>) {
+        let h = &mut self.hosts[host];
+        let now = h.clocks(self.now);
+        h.told = inputs.iter().any(carry::tells);
+        let Some(agent) = &mut h.agent else { return };
+        let effects = agent.turn(inputs, now);
+        for effect in effects {
+            self.carry_out(host, effect);
+        }
+        let h = &mut self.hosts[host];
+        let (timer, start) = (h.timer, h.start);
+        let due = h.agent.as_ref().and_then(|agent| agent.next_deadline(now)).map(|wait| self.now + wait.0.max(1));
+        if let Some(at) = due
+            && timer.is_none_or(|timer| at < timer)
+        {
+            self.hosts[host].timer = Some(at);
+            self.at(at, Owner::Agent(host, start), move |w| {
+                if w.hosts[host].timer == Some(at) {
+                    w.hosts[host].timer = None;
+                    w.turn(host, Vec::new());
+                }
+            });
+        }
+    }
+
+    /// Registers, unless that is done, and asks for a session.
+    fn connect(&mut self, host: usize, conn: Conn) {
+        let start = self.hosts[host].start;
+        self.hosts[host].connecting.insert(conn);
+        self.after(OPEN_WITHIN, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
+        if !self.server.up {
+            let latency = self.latency();
+            return self.after(latency, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
+        }
+        if let Some(holder) = self.hosts[host].holder {
+            let link = self.link(host, conn);
+            return self.up(link, Up::Open(holder));
+        }
+        self.register(host, conn);
+    }
+
+    fn gives_up(&mut self, host: usize, conn: Conn) {
+        if self.hosts[host].connecting.remove(&conn) {
+            if let Some(link) = self.hosts[host].links.remove(&conn) {
+                self.agent_closes(link);
+            }
+            self.agent(host, Input::Disconnected { conn });
+        }
+    }
+
+    fn register(&mut self, host: usize, conn: Conn) {
+        let h = &self.hosts[host];
+        if h.way.gone || h.way.up_until > self.now || h.way.down_until > self.now {
+            return; // lost on the way: the time-out ends it
+        }
+        let registration = Registration {
+            profile: h.profile.clone(),
+            instance: h.instance,
+            outbox_key: format!("key-{host}"),
+            presence: Presence::Session,
+            version: "sim".to_owned(),
+            host: format!("h{host}"),
+            pid: i64::from(h.start),
+            may_replace: false,
+        };
+        let (start, pending) = (h.start, h.agent.as_ref().is_some_and(|agent| agent.outbox_pending() > 0));
+        self.request(move |w| {
+            routes::register(w, registration, pending, move |w, answer| {
+                let latency = w.latency();
+                w.after(latency, Owner::Agent(host, start), move |w| w.registered(host, conn, &answer));
+            });
+        });
+    }
+
+    fn registered(&mut self, host: usize, conn: Conn, answer: &RegisterAnswer) {
+        if !self.hosts[host].connecting.contains(&conn) {
+            return;
+        }
+        match answer {
+            RegisterAnswer::Done { holder, heartbeat, window } => {
+                self.log(format_args!("h{host} is {holder}"));
+                self.hosts[host].holder = Some(*holder);
+                self.hosts[host].registered = (*heartbeat, *window);
+                self.truth.registered(*holder, host);
+                let link = self.link(host, conn);
+                self.up(link, Up::Open(*holder));
+            }
+            // The name is still its predecessor's; a supervisor would start it again.
+            RegisterAnswer::NotNow | RegisterAnswer::InUse => self.gives_up(host, conn),
+        }
+    }
+}

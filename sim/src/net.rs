@@ -1,0 +1,164 @@
+//! The network: connections that keep their order, with latency, cuts and silence.
+//!
+//! A connection is a pair of ordered streams. A *cut* is seen by both ends (EOF or RST); *silence* holds back what is sent one
+//! way or both until it is over, as retransmissions do, and nobody is told.
+
+use crate::queue::Owner;
+use crate::server::session;
+use crate::world::World;
+use outlive_api::session::{ServerMessage, WorkerMessage};
+use outlive_core::Holder;
+use outlive_core::engine::ConnId;
+use outlive_worker::agent::{Conn, Input};
+
+/// A connection between an agent process and a server process.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub host: usize,
+    pub start: u32,
+    pub boot: u32,
+    pub conn: Conn,
+    /// When the last thing sent arrives, so that nothing overtakes it.
+    up_at: u64,
+    down_at: u64,
+    /// Ends that have not closed it.
+    pub agent_end: bool,
+    pub server_end: bool,
+    /// Something between them dropped it.
+    pub dropped: bool,
+}
+
+/// All connections, ever.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    pub links: Vec<Link>,
+}
+
+/// From agent to server.
+pub(crate) enum Up {
+    Open(Holder),
+    Message(Box<WorkerMessage>),
+    End,
+}
+
+/// From server to agent.
+pub(crate) enum Down {
+    Accepted,
+    /// Not now.
+    Refused,
+    /// A newer incarnation has the name, or this one said goodbye.
+    Replaced,
+    Message(Box<ServerMessage>),
+    End,
+}
+
+pub(crate) const fn conn_id(link: usize) -> ConnId {
+    ConnId(link as u64 + 1)
+}
+
+impl World {
+    /// A few milliseconds, sometimes many.
+    pub(crate) fn latency(&mut self) -> u64 {
+        if self.chance.chance(3) { self.chance.between(5, 60) } else { self.chance.between(0, 3) }
+    }
+
+    pub(crate) fn link(&mut self, host: usize, conn: Conn) -> usize {
+        let start = self.hosts[host].start;
+        let boot = self.server.boot;
+        let link = Link { host, start, boot, conn, up_at: 0, down_at: 0, agent_end: true, server_end: true, dropped: false };
+        self.net.links.push(link);
+        let id = self.net.links.len() - 1;
+        self.hosts[host].links.insert(conn, id);
+        id
+    }
+
+    pub(crate) fn up(&mut self, id: usize, what: Up) {
+        let latency = self.latency();
+        let link = &self.net.links[id];
+        let (host, boot) = (link.host, link.boot);
+        let Some(open) = self.hosts[host].way.up_at(self.now) else { return };
+        let at = (open + latency).max(link.up_at);
+        self.net.links[id].up_at = at;
+        self.at(at, Owner::Server(boot), move |w| session::arrived(w, id, what));
+    }
+
+    pub(crate) fn down(&mut self, id: usize, what: Down) {
+        let latency = self.latency();
+        let link = &self.net.links[id];
+        let (host, start) = (link.host, link.start);
+        let Some(open) = self.hosts[host].way.down_at(self.now) else { return };
+        let at = (open + latency).max(link.down_at);
+        self.net.links[id].down_at = at;
+        self.at(at, Owner::Agent(host, start), move |w| w.reaches_agent(id, what));
+    }
+
+    fn reaches_agent(&mut self, id: usize, what: Down) {
+        let Link { host, conn, agent_end, .. } = self.net.links[id].clone();
+        if !agent_end {
+            return;
+        }
+        match what {
+            Down::Accepted => {
+                let (heartbeat, window) = self.hosts[host].registered;
+                self.hosts[host].connecting.remove(&conn);
+                self.agent(host, Input::Connected { conn, heartbeat, window });
+            }
+            Down::Message(message) => self.agent(host, Input::Server { conn, message: *message }),
+            Down::Replaced => self.agent(host, Input::Replaced),
+            Down::Refused | Down::End => {
+                self.net.links[id].agent_end = false;
+                self.hosts[host].connecting.remove(&conn);
+                self.agent(host, Input::Disconnected { conn });
+            }
+        }
+    }
+
+    /// The agent closes its end, or its process is gone.
+    pub(crate) fn agent_closes(&mut self, id: usize) {
+        if std::mem::take(&mut self.net.links[id].agent_end) {
+            self.up(id, Up::End);
+        }
+    }
+
+    /// The server closes its end, or its process is gone.
+    pub(crate) fn server_closes(&mut self, id: usize) {
+        if std::mem::take(&mut self.net.links[id].server_end) {
+            self.down(id, Down::End);
+        }
+    }
+
+    /// Something between them drops the connection, and both see it.
+    pub(crate) fn cut(&mut self, id: usize) {
+        if self.net.links[id].agent_end && self.net.links[id].server_end {
+            self.net.links[id].dropped = true;
+            self.up(id, Up::End);
+            self.down(id, Down::End);
+        }
+    }
+
+    /// Connections of a host that both ends believe in.
+    pub(crate) fn open_links(&self, host: usize) -> Vec<usize> {
+        let open = |l: &Link| l.host == host && l.agent_end && l.server_end && !l.dropped && l.boot == self.server.boot;
+        self.net.links.iter().enumerate().filter(|(_, l)| open(l)).map(|(id, _)| id).collect()
+    }
+}
+
+/// A host's way to the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Way {
+    /// Nothing gets through before this.
+    pub up_until: u64,
+    pub down_until: u64,
+    /// Never again: the host lost its power.
+    pub gone: bool,
+}
+
+impl Way {
+    fn up_at(self, now: u64) -> Option<u64> {
+        (!self.gone).then_some(self.up_until.max(now))
+    }
+
+    fn down_at(self, now: u64) -> Option<u64> {
+        (!self.gone).then_some(self.down_until.max(now))
+    }
+}

@@ -1,0 +1,249 @@
+//! Inputs in, effects out, hints on: `driver.rs`, `commit.rs` and the adoption of `start.rs`.
+
+use super::{session, verdicts};
+use crate::net::{Down, conn_id};
+use crate::store;
+use crate::twin::Twin;
+use crate::world::World;
+use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
+use outlive_core::engine::{
+    ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Input, LeaseInfo, Presence, Say, SessionInfo,
+};
+use outlive_core::{Holder, HomeSeq, LeaseRef, RunId, State};
+use outlive_store::{ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, WorkerMark, Workers as _};
+use std::collections::BTreeMap;
+
+pub(crate) type Staged = BTreeMap<RunId, Lease>;
+
+pub(crate) fn input(w: &mut World, input: Input) {
+    feed(w, input, &mut Staged::new());
+}
+
+/// The engine gets one input; messages leave in order, store work is asked for.
+pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
+    let now = w.mono();
+    if let Some(recording) = w.server.recordings.last_mut() {
+        recording.inputs.push((now, input.clone()));
+    }
+    let beat = if let Input::Beat(holder, conn, beat) = &input { Some((*holder, *conn, beat.beat_seq)) } else { None };
+    let mut effects = w.server.engine.handle(input, now);
+    if let (Twin::EagerAck, Some((holder, conn, seq))) = (w.twin, beat)
+        && !effects.iter().any(|e| matches!(e, Effect::Say(_, _, Say::BeatAck(_))))
+    {
+        effects.push(Effect::Say(holder, conn, Say::BeatAck(seq)));
+    }
+    for effect in effects {
+        match effect {
+            Effect::Say(_, conn, message) => say(w, conn, message, staged),
+            Effect::Order(..) => {}
+            Effect::Claim(wanted) => claim(w, wanted),
+            Effect::Verdict(wanted) => verdicts::write(w, wanted),
+            Effect::Announce(holder, status) => {
+                w.log(format_args!("{holder} is {}", status.as_str()));
+                w.job(move |w| {
+                    let _ = store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Announced(status)));
+                });
+            }
+        }
+    }
+}
+
+fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
+    let Some(handle) = w.server.conns.get_mut(&conn) else { return };
+    let mut last = false;
+    let message = match message {
+        Say::Hello { home_seq, heartbeat, window, proxied } => ServerMessage::Hello(Hello {
+            home_seq,
+            heartbeat_ms: heartbeat.0,
+            reconnect_window_ms: window.0,
+            proxied,
+            sole: true,
+            replicas: Vec::new(),
+        }),
+        Say::Held(leases) => {
+            let leases = leases.iter().filter_map(|l| handle.held.remove(&l.run_id)).collect();
+            handle.held = Staged::new();
+            ServerMessage::Leases { push_seq: 0, leases }
+        }
+        Say::Push(push_seq, leases) => {
+            let leases = leases.iter().filter_map(|l| staged.remove(&l.run_id)).collect();
+            ServerMessage::Leases { push_seq, leases }
+        }
+        Say::Lost(l, reason) => ServerMessage::Lost { run_id: l.run_id, epoch: l.epoch, reason },
+        Say::Cancel(l, reason) => ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason },
+        Say::Drain => ServerMessage::Drain,
+        Say::BeatAck(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: false },
+        Say::Close(why) => {
+            last = true;
+            let why = match why {
+                CloseWhy::Superseded => CloseReason::Superseded,
+                CloseWhy::Replaced => CloseReason::SessionReplaced,
+                CloseWhy::WrittenOff => CloseReason::WrittenOff,
+            };
+            ServerMessage::Close { why, keep_trust_ms: 0, r#try: Vec::new() }
+        }
+    };
+    let link = handle.link;
+    w.down(link, Down::Message(Box::new(message)));
+    if last {
+        session::close_ours(w, link);
+    }
+}
+
+pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
+    ClaimOrder {
+        holder: wanted.holder,
+        replica: w.server.replica,
+        home_seq: wanted.home_seq,
+        max: wanted.max,
+        classes: wanted.classes.clone(),
+        request: None,
+    }
+}
+
+fn claim(w: &mut World, wanted: ClaimWanted) {
+    let order = order(w, &wanted);
+    w.job(move |w| {
+        let result = store::now(w.db.store.claim(order));
+        w.saw(result.as_ref().ok().map(|c| &c.commit));
+        w.reply(move |w| claimed(w, wanted.token, wanted.holder, result));
+    });
+}
+
+/// A claim was answered.
+pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: Result<Claimed, StoreError>) {
+    let (result, rows, commit) = match result {
+        Ok(claimed) => {
+            let result = ClaimResult {
+                leases: claimed.leases.iter().map(|row| lease_info(w, row)).collect(),
+                exhausted: claimed.exhausted,
+                lost_race: claimed.lost_race,
+                retry_after: claimed.retry_after,
+                failed: false,
+            };
+            (result, claimed.leases, claimed.commit)
+        }
+        Err(_) => (ClaimResult { failed: true, ..ClaimResult::default() }, Vec::new(), Commit::default()),
+    };
+    for row in &rows {
+        let name = w.name(row.run.id);
+        w.log(format_args!("r{name} epoch {} goes to {holder}", row.run.epoch));
+    }
+    // A session that the store does not know under this home claims nothing, ever: the engine missed a newer one.
+    if result.lost_race {
+        verdicts::newer_home(w, holder, |_, _| {});
+    }
+    let mut staged: Staged = rows.into_iter().map(|row| wire_lease(w, row)).collect();
+    feed(w, Input::ClaimDone(token, result), &mut staged);
+    committed(w, commit);
+}
+
+/// Hands the hints of a transaction on.
+pub(crate) fn committed(w: &mut World, commit: Commit) {
+    let ended: Vec<_> = commit.changed.iter().filter_map(|c| c.freed).collect();
+    if !ended.is_empty() {
+        input(w, Input::Ended(ended));
+    }
+    for cancel in commit.cancels {
+        input(w, Input::Cancel(cancel.holder, cancel.lease, cancel.reason));
+    }
+    if !commit.ready.is_empty() {
+        input(w, Input::Ready(commit.ready));
+    }
+}
+
+pub(crate) fn lease_info(w: &World, row: &LeaseRow) -> LeaseInfo {
+    LeaseInfo {
+        lease: LeaseRef { run_id: row.run.id, epoch: row.run.epoch },
+        liveness: w.policy(row.run.queue).judged_by(row.run.terms),
+        started: row.run.started_at.is_some(),
+        cancelling: row.run.state == State::Cancelling,
+        since: row.run.lease_observed,
+    }
+}
+
+impl World {
+    pub(crate) fn policy(&self, queue: outlive_core::QueueId) -> outlive_core::policy::QueuePolicy {
+        self.server.policies.get(&queue).cloned().unwrap_or_default()
+    }
+}
+
+/// A lease for its worker: `view::lease`.
+pub(crate) fn wire_lease(w: &World, row: LeaseRow) -> (RunId, Lease) {
+    let policy = w.policy(row.run.queue);
+    let lease = Lease {
+        run_id: row.run.id,
+        epoch: row.run.epoch,
+        kind: row.class.kind.clone(),
+        queue: row.class.queue.clone(),
+        input: row.input,
+        attempt: row.run.attempt(),
+        recovered: row.run.epoch.0 > 1 && row.run.losses > 0,
+        checkpoint: row.checkpoint,
+        resume_data: row.resume_data,
+        lease_ttl_ms: policy.lease_ttl.0,
+        offline_grace_ms: policy.offline_grace.0,
+        run_timeout_ms: row.options.run_timeout.unwrap_or(policy.run_timeout).0,
+        progress_timeout_ms: row.options.progress_timeout.or(policy.progress_timeout).map(|t| t.0),
+        cancel_grace_ms: policy.cancel_grace.0,
+        on_isolation: policy.on_isolation,
+        takeover: policy.takeover,
+        traceparent: None,
+    };
+    (lease.run_id, lease)
+}
+
+/// A session as the engine takes it: `session_info`.
+pub(crate) fn session_info(worker: &outlive_store::WorkerRow, home_seq: HomeSeq, leases: Vec<LeaseInfo>) -> SessionInfo {
+    SessionInfo {
+        holder: worker.holder(),
+        profile: worker.profile.clone(),
+        presence: Presence::Session,
+        home_seq,
+        draining: worker.draining,
+        leases,
+    }
+}
+
+/// The holder of leases whose session is not open: `ghost`.
+pub(crate) fn ghost(holder: Holder, leases: Vec<LeaseInfo>) -> SessionInfo {
+    SessionInfo {
+        holder,
+        profile: outlive_core::class::WorkerProfile::default(),
+        presence: Presence::Session,
+        home_seq: HomeSeq(0),
+        draining: true,
+        leases,
+    }
+}
+
+/// At the start: every session that was open may come back, and every open lease is watched, with a full TTL.
+pub(crate) fn adopt_all(w: &mut World) -> Result<(), StoreError> {
+    let mut leases: BTreeMap<Holder, Vec<LeaseInfo>> = BTreeMap::new();
+    let mut cursor = None;
+    loop {
+        let page = store::now(w.db.store.leases_after(cursor, 1_000))?;
+        for row in &page.rows {
+            if let Some((holder, _)) = row.run.lease() {
+                leases.entry(holder).or_default().push(lease_info(w, row));
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    for worker in store::now(w.db.store.workers(None, None, 1_000))?.into_iter().filter(|worker| worker.session_open) {
+        let held = leases.remove(&worker.holder()).unwrap_or_default();
+        input(w, Input::Adopt(session_info(&worker, worker.home_seq, held)));
+    }
+    for (holder, held) in leases {
+        input(w, Input::Audit(ghost(holder, held)));
+    }
+    Ok(())
+}
+
+/// The number of a connection, for the log and the engine.
+pub(crate) const fn number(link: usize) -> ConnId {
+    conn_id(link)
+}

@@ -1,0 +1,202 @@
+//! Requests over HTTP: creation, cancel, release, registration, drain, leave, evict (`routes/`).
+
+use super::driver::{self, claimed, committed, input};
+use super::verdicts::{lose, lose_replaced};
+use crate::queue::Owner;
+use crate::store;
+use crate::world::World;
+use outlive_core::clock::Clock as _;
+use outlive_core::engine::{Effect, Input};
+use outlive_core::policy::derive;
+use outlive_core::run::{Evidence, LossBudget};
+use outlive_core::{Holder, Millis, Reason, RunId};
+use outlive_store::{
+    Claimed, CreateError, CreateRequest, CreateRun, Registered, Registration, Runs as _, Verdict, WorkerMark, Workers as _,
+};
+
+/// The namespace of everything.
+pub(crate) const NAMESPACE: &str = "default";
+
+impl World {
+    /// A request: it reaches the server that is there then, or nobody.
+    pub(crate) fn request(&mut self, to: impl FnOnce(&mut Self) + 'static) {
+        let latency = self.latency();
+        let boot = self.server.boot;
+        self.after(latency, Owner::Server(boot), to);
+    }
+}
+
+/// Creates one run and offers it to sessions with room, in one transaction.
+pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World, Result<(), CreateError>) + 'static) {
+    let ready = !run.new.hold && run.new.run_at.is_none();
+    let offer = if ready { vec![(run.new.class, 1)] } else { Vec::new() };
+    let now = w.mono();
+    if let Some(recording) = w.server.recordings.last_mut() {
+        recording.inputs.push((now, Input::Offer(offer.clone())));
+    }
+    let effects = w.server.engine.handle(Input::Offer(offer), now);
+    let wanted: Vec<_> = effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect();
+    let claims = wanted.iter().map(|c| driver::order(w, c)).collect();
+    let request = CreateRequest { namespace: NAMESPACE.to_owned(), runs: vec![run], idempotency: None, claims };
+    w.job(move |w| {
+        let result = store::now(w.db.store.create(request));
+        w.saw(result.as_ref().ok().map(|c| &c.commit));
+        w.reply(move |w| match result {
+            Err(error) => {
+                for claim in wanted {
+                    claimed(w, claim.token, claim.holder, Ok(Claimed::default()));
+                }
+                then(w, Err(error));
+            }
+            Ok(mut created) => {
+                let mut claims = std::mem::take(&mut created.claimed).into_iter();
+                for claim in wanted {
+                    claimed(w, claim.token, claim.holder, Ok(claims.next().unwrap_or_default()));
+                }
+                committed(w, created.commit);
+                then(w, Ok(()));
+            }
+        });
+    });
+}
+
+pub(crate) fn cancel(w: &mut World, run: RunId) {
+    w.job(move |w| {
+        let result = store::now(w.db.store.cancel(NAMESPACE, run, Reason::Cancelled, None));
+        w.saw(result.as_ref().ok().map(|c| &c.commit));
+        w.reply(move |w| {
+            if let Ok(cancelled) = result {
+                let name = w.name(run);
+                w.log(format_args!("r{name} is asked to end: {}", cancelled.state));
+                committed(w, cancelled.commit);
+            }
+        });
+    });
+}
+
+pub(crate) fn release(w: &mut World, run: RunId) {
+    w.job(move |w| {
+        let result = store::now(w.db.store.release(NAMESPACE, run, None));
+        w.saw(result.as_ref().ok());
+        w.reply(move |w| {
+            if let Ok(commit) = result {
+                committed(w, commit);
+            }
+        });
+    });
+}
+
+/// What registration answers.
+pub(crate) enum RegisterAnswer {
+    Done { holder: Holder, heartbeat: Millis, window: Millis },
+    NotNow,
+    InUse,
+}
+
+pub(crate) fn register(
+    w: &mut World,
+    registration: Registration,
+    outbox_pending: bool,
+    then: impl FnOnce(&mut World, RegisterAnswer) + 'static,
+) {
+    w.job(move |w| {
+        let mut result = store::now(w.db.store.register(registration.clone()));
+        if matches!(result, Err(outlive_store::RegisterError::NameInUse { .. })) {
+            let taken = Registration { may_replace: true, ..registration.clone() };
+            if name_answers(w, &registration.profile.name) {
+                return w.reply(move |w| then(w, RegisterAnswer::InUse));
+            }
+            result = store::now(w.db.store.register(taken));
+        }
+        w.reply(move |w| match result {
+            Err(_) => then(w, RegisterAnswer::NotNow),
+            Ok(registered) => registered_now(w, registered, outbox_pending, then),
+        });
+    });
+}
+
+/// Whether the session that has a name is there: connected and heard within two beats.
+fn name_answers(w: &World, name: &str) -> bool {
+    let rows = store::now(w.db.store.workers(Some(NAMESPACE), None, 1_000)).unwrap_or_default();
+    let Some(row) = rows.into_iter().find(|row| row.profile.name == name) else { return false };
+    let Some(session) = w.server.engine.session(row.holder(), w.mono()) else { return false };
+    session.connected && session.heard_ago <= Millis(derive::heartbeat(session.least_ttl).0 * 2)
+}
+
+fn registered_now(
+    w: &mut World,
+    registered: Registered,
+    outbox_pending: bool,
+    then: impl FnOnce(&mut World, RegisterAnswer) + 'static,
+) {
+    let Registered { worker, replaced, same_state_folder, .. } = registered;
+    let answer = move |w: &mut World| {
+        let profile = &worker.profile;
+        let least = w.server.engine.least_liveness(&profile.namespace, profile.queues.iter());
+        let heartbeat = derive::heartbeat(least.lease_ttl);
+        let window = derive::reconnect_window(heartbeat, false);
+        then(w, RegisterAnswer::Done { holder: worker.holder(), heartbeat, window });
+    };
+    let Some(old) = replaced else { return answer(w) };
+    if !same_state_folder {
+        input(w, Input::Revoke(old, Reason::WorkerReplaced));
+        return answer(w);
+    }
+    if outbox_pending {
+        input(w, Input::Gone(old, Reason::WorkerReplaced));
+        return answer(w);
+    }
+    lose_replaced(w, old, None, move |w, result| {
+        if result.is_ok() {
+            input(w, Input::Gone(old, Reason::WorkerReplaced));
+        }
+        answer(w);
+    });
+}
+
+pub(crate) fn drain(w: &mut World, holder: Holder, draining: bool) {
+    w.job(move |w| {
+        if store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Draining(draining))).is_ok() {
+            w.reply(move |w| input(w, Input::Drain(holder, draining)));
+        }
+    });
+}
+
+pub(crate) fn evict(w: &mut World, holder: Holder) {
+    w.job(move |w| {
+        if store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Draining(true))).is_ok() {
+            w.log(format_args!("{holder} is evicted"));
+            w.reply(move |w| input(w, Input::Revoke(holder, Reason::Evicted)));
+        }
+    });
+}
+
+pub(crate) fn leave(w: &mut World, holder: Holder) {
+    w.job(move |w| {
+        let current = store::now(w.db.store.worker(holder.worker)).ok().flatten();
+        if current.is_none_or(|row| row.holder() != holder) {
+            return;
+        }
+        let marked = store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Left));
+        w.reply(move |w| {
+            if marked.is_err() {
+                return;
+            }
+            let verdict = Verdict {
+                holder,
+                guard: None,
+                leases: None,
+                reason: Reason::WorkerLeft,
+                evidence: Evidence::Goodbye,
+                last_heard_at: w.clock.wall(),
+                budget: LossBudget::Free,
+                end_session: true,
+            };
+            lose(w, verdict, move |w, result| {
+                if result.is_ok() {
+                    input(w, Input::Gone(holder, Reason::WorkerLeft));
+                }
+            });
+        });
+    });
+}

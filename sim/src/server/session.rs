@@ -1,0 +1,232 @@
+//! Connections of workers: open, hear, beat, report, end (`session/mod.rs`, `session/reports.rs`).
+
+use super::driver::{self, Staged, input, lease_info, number, session_info, wire_lease};
+use super::verdicts::lose_replaced;
+use crate::net::{Down, Up};
+use crate::queue::Owner;
+use crate::store;
+use crate::world::World;
+use outlive_api::report::{OpName, WireItem, WireResult};
+use outlive_api::session::{Held, ServerMessage, WorkerMessage};
+use outlive_core::engine::{BeatInfo, CloseKind, ConnId, Input};
+use outlive_core::report::{Item, ItemResult};
+use outlive_core::{Holder, Incarnation};
+use outlive_store::{Leases as _, StoreError, Workers as _};
+use std::collections::VecDeque;
+
+/// The wait before a report that the store did not take is tried again.
+const TRY_AGAIN: u64 = 200;
+
+/// A connection.
+pub(crate) struct Conn {
+    pub link: usize,
+    pub holder: Holder,
+    /// Leases held when it opened, for the first answer.
+    pub held: Staged,
+    opened: bool,
+    /// The other side went away while it was being opened.
+    ended: bool,
+}
+
+/// Reports of a connection: one store call at a time. Goes on after the connection's end until nothing waits.
+pub(crate) struct Reports {
+    holder: Holder,
+    link: usize,
+    queue: VecDeque<(u64, Vec<WireItem>, bool)>,
+    busy: bool,
+}
+
+/// Something came in.
+pub(crate) fn arrived(w: &mut World, link: usize, what: Up) {
+    match what {
+        Up::Open(holder) => open(w, link, holder),
+        Up::Message(message) => heard(w, link, *message),
+        Up::End => ended(w, link),
+    }
+}
+
+fn open(w: &mut World, link: usize, holder: Holder) {
+    if w.server.stopping {
+        return w.down(link, Down::Refused);
+    }
+    let conn = number(link);
+    // Authenticated bytes count as hearing before any store work.
+    input(w, Input::Heard(holder, None));
+    w.server.conns.insert(conn, Conn { link, holder, held: Staged::new(), opened: false, ended: false });
+    w.job(move |w| {
+        let result = store::now(w.db.store.open_session(holder, w.server.replica));
+        if matches!(result, Ok(Some(_))) || w.db.struck() {
+            w.truth.opened(holder, link);
+        }
+        w.reply(move |w| opened(w, link, conn, result));
+    });
+}
+
+fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outlive_store::Opened>, StoreError>) {
+    let gone = w.server.conns.get(&conn).is_none_or(|c| c.ended);
+    let opened = match result {
+        // A request whose client went away is dropped where it stands, or goes on to its end: both happen.
+        Ok(Some(opened)) if !gone || w.chance.chance(50) => opened,
+        other => {
+            w.server.conns.remove(&conn);
+            let answer = if matches!(other, Ok(None)) { Down::Replaced } else { Down::Refused };
+            w.down(link, answer);
+            return;
+        }
+    };
+    let holder = opened.worker.holder();
+    let leases: Vec<_> = opened.leases.iter().map(|row| lease_info(w, row)).collect();
+    w.log(format_args!("{holder} has session {} on connection {} with {} leases", opened.home_seq, conn.0, leases.len()));
+    let info = session_info(&opened.worker, opened.home_seq, leases);
+    let held = opened.leases.into_iter().map(|row| wire_lease(w, row)).collect();
+    w.server.conns.insert(conn, Conn { link, holder, held, opened: true, ended: false });
+    w.server.reports.insert(conn, Reports { holder, link, queue: VecDeque::new(), busy: false });
+    w.down(link, Down::Accepted);
+    input(w, Input::Open(info, Some(conn), false));
+    if gone {
+        closed(w, link, CloseKind::Ended);
+    }
+}
+
+fn ended(w: &mut World, link: usize) {
+    match w.server.conns.get_mut(&number(link)) {
+        Some(conn) if !conn.opened => conn.ended = true,
+        Some(_) => closed(w, link, CloseKind::Ended),
+        None => {}
+    }
+}
+
+fn closed(w: &mut World, link: usize, kind: CloseKind) {
+    if let Some(conn) = w.server.conns.remove(&number(link)) {
+        w.log(format_args!("connection {} of {} ended: {kind:?}", number(link).0, conn.holder));
+        w.net.links[link].server_end = false;
+        input(w, Input::Closed(conn.holder, number(link), kind));
+    }
+}
+
+/// The engine wants it closed: after its last message, by our doing.
+pub(crate) fn close_ours(w: &mut World, link: usize) {
+    w.server_closes(link);
+    let boot = w.server.boot;
+    w.after(0, Owner::Server(boot), move |w| closed(w, link, CloseKind::Ours));
+}
+
+fn heard(w: &mut World, link: usize, message: WorkerMessage) {
+    let conn = number(link);
+    let Some(holder) = w.server.conns.get(&conn).filter(|c| c.opened).map(|c| c.holder) else { return };
+    input(w, Input::Heard(holder, Some(conn)));
+    match message {
+        WorkerMessage::Beat(beat) => {
+            let info = BeatInfo {
+                beat_seq: beat.beat_seq,
+                credit: beat.credit,
+                seen_push_seq: beat.seen_push_seq,
+                timer: beat.timer,
+                held: beat.held.iter().map(Held::lease).collect(),
+            };
+            input(w, Input::Beat(holder, conn, info));
+        }
+        WorkerMessage::Report { report_seq, items, replay } => {
+            if let Some(reports) = w.server.reports.get_mut(&conn) {
+                reports.queue.push_back((report_seq, items, replay));
+            }
+            pump(w, conn);
+        }
+    }
+}
+
+/// The next store call of a connection's reports: what waits goes together.
+fn pump(w: &mut World, conn: ConnId) {
+    let gone = !w.server.conns.contains_key(&conn);
+    let Some(reports) = w.server.reports.get_mut(&conn).filter(|r| !r.busy) else { return };
+    let Some((first, mut items, replay)) = reports.queue.pop_front() else {
+        if gone {
+            w.server.reports.remove(&conn);
+        }
+        return;
+    };
+    let mut together = vec![(first, items.len())];
+    while reports.queue.front().is_some_and(|(_, _, other)| *other == replay)
+        && let Some((seq, more, _)) = reports.queue.pop_front()
+    {
+        together.push((seq, more.len()));
+        items.extend(more);
+    }
+    reports.busy = true;
+    let (holder, link) = (reports.holder, reports.link);
+    report(w, holder, items, replay, move |w, results| {
+        let mut results = results.into_iter();
+        for (report_seq, count) in together {
+            let results = results.by_ref().take(count).collect();
+            if w.server.conns.contains_key(&conn) {
+                w.down(link, Down::Message(Box::new(ServerMessage::Results { report_seq, results })));
+            }
+        }
+        if let Some(reports) = w.server.reports.get_mut(&conn) {
+            reports.busy = false;
+        }
+        pump(w, conn);
+    });
+}
+
+/// Applies items until the store has answered.
+fn report(
+    w: &mut World,
+    holder: Holder,
+    items: Vec<WireItem>,
+    replay: bool,
+    then: impl FnOnce(&mut World, Vec<WireResult>) + 'static,
+) {
+    let done = items.iter().any(|item| item.op == OpName::OutboxDone);
+    let good: Vec<Result<Item, String>> =
+        items.iter().filter(|item| item.op != OpName::OutboxDone).cloned().map(WireItem::into_item).collect();
+    let said: Vec<Item> = good.iter().filter_map(|item| item.clone().ok()).collect();
+    let before = Holder { incarnation: Incarnation(holder.incarnation.0 - 1), ..holder };
+    let sender = if replay { before } else { holder };
+    w.job(move |w| {
+        let result = if said.is_empty() { Ok(outlive_store::Reported::default()) } else { w.apply(sender, &said) };
+        w.reply(move |w| match result {
+            Err(_) => {
+                let boot = w.server.boot;
+                w.after(TRY_AGAIN, Owner::Server(boot), move |w| report(w, holder, items, replay, then));
+            }
+            Ok(reported) => {
+                driver::committed(w, reported.commit);
+                let alive = said.iter().zip(&reported.results);
+                let alive = alive.filter(|(item, r)| **r == ItemResult::Ok && !item.op.ends_attempt());
+                let alive: Vec<_> = alive.map(|(item, _)| (sender, item.lease)).collect();
+                if !alive.is_empty() {
+                    input(w, Input::Reported(alive));
+                }
+                let mut answers = reported.results.into_iter();
+                let mut answered: Vec<WireResult> = good
+                    .into_iter()
+                    .map(|item| match item {
+                        Ok(_) => answers.next().map(WireResult::from),
+                        Err(detail) => Some(WireResult::Invalid { detail }),
+                    })
+                    .map(|r| r.unwrap_or(WireResult::Invalid { detail: "not answered".to_owned() }))
+                    .collect();
+                if !done {
+                    return then(w, answered);
+                }
+                answered.push(WireResult::Ok);
+                lose_replaced(w, before, None, move |w, result| match result {
+                    Ok(_) => then(w, answered),
+                    Err(_) => report(w, holder, items, replay, then),
+                });
+            }
+        });
+    });
+}
+
+impl World {
+    /// The store takes a report; each item is compared with what it may change (I2).
+    fn apply(&mut self, sender: Holder, items: &[Item]) -> Result<outlive_store::Reported, StoreError> {
+        let before = self.truth.rows_of(items);
+        let result = store::now(self.db.store.report(sender, items.to_vec()));
+        self.saw(result.as_ref().ok().map(|r| &r.commit));
+        self.compare(&before, sender, items, result.as_ref().ok().map(|r| r.results.as_slice()));
+        result
+    }
+}

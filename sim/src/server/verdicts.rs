@@ -1,0 +1,136 @@
+//! Verdicts, with their guard and what follows: `write_verdict`, `replaced_meanwhile`, `lose`, `lose_replaced`.
+
+use super::driver::{committed, input, lease_info, session_info};
+use crate::store;
+use crate::twin::Twin;
+use crate::world::World;
+use outlive_core::clock::Clock as _;
+use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
+use outlive_core::run::{Evidence, LossBudget};
+use outlive_core::{Holder, LeaseRef, Reason};
+use outlive_store::{Leases as _, LoseOutcome, StoreError, Verdict, Workers as _};
+
+/// Writes a verdict of the engine's.
+pub(crate) fn write(w: &mut World, wanted: VerdictWanted) {
+    let (replica, absent) = (w.server.replica, wanted.evidence.by_absence());
+    let guard = (absent && w.twin != Twin::NoHomeGuard).then_some((replica, wanted.home_seq));
+    let free = wanted.reason == Reason::LeaseReleased;
+    let verdict = Verdict {
+        holder: wanted.holder,
+        guard,
+        leases: Some(wanted.leases.clone()),
+        reason: wanted.reason,
+        evidence: wanted.evidence,
+        last_heard_at: w.clock.wall() - wanted.silent_for,
+        budget: if free { LossBudget::Free } else { LossBudget::Losses },
+        end_session: wanted.end_session,
+    };
+    w.log(format_args!(
+        "verdict over {} by {}: {} leases, {} again={}",
+        wanted.holder,
+        wanted.evidence.as_str(),
+        wanted.leases.len(),
+        wanted.reason,
+        wanted.again
+    ));
+    lose(w, verdict, move |w, result| match result {
+        Ok(outcome) if outcome.lost_race => replaced_meanwhile(w, wanted),
+        Ok(outcome) => done(w, wanted, VerdictResult::Committed(outcome.lost)),
+        Err(StoreError::Unknown(_)) => done(w, wanted, VerdictResult::Unknown),
+        Err(_) => done(w, wanted, VerdictResult::Failed),
+    });
+}
+
+fn done(w: &mut World, wanted: VerdictWanted, result: VerdictResult) {
+    w.log(format_args!("verdict over {} is answered {result}", wanted.holder, result = Short(&result)));
+    input(w, Input::VerdictDone(wanted, result));
+}
+
+struct Short<'a>(&'a VerdictResult);
+
+impl std::fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            VerdictResult::Committed(lost) => write!(f, "committed, {} closed", lost.len()),
+            VerdictResult::LostRace => f.write_str("lost race"),
+            VerdictResult::Failed => f.write_str("failed"),
+            VerdictResult::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// The guard did not hold: what does the store say? A newer incarnation is evidence 3; a newer home is adopted.
+fn replaced_meanwhile(w: &mut World, wanted: VerdictWanted) {
+    let holder = wanted.holder;
+    newer_home(w, holder, move |w, replaced| {
+        if !replaced {
+            return done(w, wanted, VerdictResult::LostRace);
+        }
+        lose_replaced(w, holder, Some(wanted.leases.clone()), move |w, result| {
+            let result = match result {
+                Ok(outcome) => VerdictResult::Committed(outcome.lost),
+                Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+                Err(_) => VerdictResult::Failed,
+            };
+            done(w, wanted, result);
+        });
+    });
+}
+
+/// After a lost race: a home of the same incarnation that the engine missed is adopted. `then` is told of a newer incarnation.
+pub(crate) fn newer_home(w: &mut World, holder: Holder, then: impl FnOnce(&mut World, bool) + 'static) {
+    w.job(move |w| {
+        let row = store::now(w.db.store.worker(holder.worker)).ok().flatten();
+        let leases = store::now(w.db.store.leases_of(holder));
+        w.reply(move |w| {
+            let replaced = row.as_ref().is_some_and(|row| row.incarnation > holder.incarnation);
+            if let (Some(row), Ok(leases), false) = (row, leases, replaced) {
+                let leases = leases.iter().map(|row| lease_info(w, row)).collect();
+                input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
+            }
+            then(w, replaced);
+        });
+    });
+}
+
+/// Writes a verdict, hands its hints on, then goes on.
+pub(crate) fn lose(
+    w: &mut World,
+    verdict: Verdict,
+    then: impl FnOnce(&mut World, Result<LoseOutcome, StoreError>) + 'static,
+) {
+    w.job(move |w| {
+        w.truth.judging = Some((verdict.holder, verdict.evidence));
+        let mut result = store::now(w.db.store.lose(verdict));
+        w.saw(result.as_ref().ok().map(|o| &o.commit));
+        w.truth.judging = None;
+        w.reply(move |w| {
+            if let Ok(outcome) = &mut result
+                && !outcome.lost_race
+            {
+                committed(w, std::mem::take(&mut outcome.commit));
+            }
+            then(w, result);
+        });
+    });
+}
+
+/// Evidence 3: a newer incarnation of the name.
+pub(crate) fn lose_replaced(
+    w: &mut World,
+    old: Holder,
+    leases: Option<Vec<LeaseRef>>,
+    then: impl FnOnce(&mut World, Result<LoseOutcome, StoreError>) + 'static,
+) {
+    let verdict = Verdict {
+        holder: old,
+        guard: None,
+        leases,
+        reason: Reason::WorkerReplaced,
+        evidence: Evidence::NewerIncarnation,
+        last_heard_at: w.clock.wall(),
+        budget: LossBudget::Losses,
+        end_session: false,
+    };
+    lose(w, verdict, then);
+}

@@ -1,0 +1,166 @@
+//! The world: one server process over a store, hosts with agents, guards and processes, a network, clients, and time.
+//!
+//! ```text
+//!   clients ──► server shell ──► engine (real)          hosts: agent (real) ─► guard, processes (fake)
+//!                  │   ▲                                   │ ▲
+//!                  ▼   │ one writer, in order              │ │ ordered per connection, with latency, cuts, silence
+//!               SQLite in memory (real) behind faults      └─┴──── network ────► server shell
+//! ```
+//!
+//! Everything that happens is a closure in one queue, owned by nature, by a server process or by an agent process: what a
+//! stopped process would have done waits until it goes on, what a dead one would have done never happens.
+
+use crate::check::Truth;
+use crate::clients::Clients;
+use crate::host::Host;
+use crate::log::Log;
+use crate::net::Net;
+use crate::queue::{Action, Owner, Queue};
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+use crate::server::Server;
+use crate::store::Stormy;
+use crate::twin::Twin;
+use outlive_core::clock::SimClock;
+use outlive_core::invariants::{Check, Violation};
+use outlive_core::{Mono, RunId, Wall};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The wall clock at the beginning: 1 January 2027.
+const BEGINNING: Wall = Wall(1_798_761_600_000);
+
+/// The world.
+pub(crate) struct World {
+    pub now: u64,
+    queue: Queue,
+    pub log: Log,
+    pub clock: Arc<SimClock>,
+    pub db: Stormy,
+    pub server: Server,
+    pub hosts: Vec<Host>,
+    pub net: Net,
+    pub clients: Clients,
+    pub truth: Truth,
+    pub twin: Twin,
+    pub scenario: &'static Scenario,
+    pub seed: u64,
+    /// For latencies and the choices of nature.
+    pub chance: Rng,
+    /// Names for the log: runs in order of creation.
+    pub names: BTreeMap<RunId, usize>,
+    /// By how much the wall clock is wrong, and the most that it ever was.
+    pub jumped: (i64, i64),
+    pub failed: Option<Violation>,
+    pub steps: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, scenario: &'static Scenario, twin: Twin, keep_log: bool) -> Self {
+        let rng = Rng::new(seed);
+        let clock = Arc::new(SimClock::starting_at(BEGINNING));
+        let db = Stormy::new(Arc::clone(&clock), rng.part("store"));
+        let server = Server::new();
+        Self {
+            now: 0,
+            queue: Queue::default(),
+            log: Log::new(keep_log),
+            clock,
+            db,
+            server,
+            hosts: Vec::new(),
+            net: Net::default(),
+            clients: Clients::new(rng.part("clients")),
+            truth: Truth::default(),
+            twin,
+            scenario,
+            seed,
+            chance: rng.part("nature"),
+            names: BTreeMap::new(),
+            jumped: (0, 0),
+            failed: None,
+            steps: 0,
+        }
+    }
+
+    /// Lets something happen after `ms`.
+    pub(crate) fn after(&mut self, ms: u64, owner: Owner, action: impl FnOnce(&mut Self) + 'static) {
+        self.queue.push(self.now + ms, owner, Box::new(action));
+    }
+
+    /// Lets something happen at a time that is not past.
+    pub(crate) fn at(&mut self, at: u64, owner: Owner, action: impl FnOnce(&mut Self) + 'static) {
+        self.queue.push(at.max(self.now), owner, Box::new(action));
+    }
+
+    /// Puts what a stopped process had in mind back, in its order, to happen now.
+    pub(crate) fn resume(&mut self, owner: Owner, waiting: Vec<Action>) {
+        for action in waiting {
+            self.queue.push(self.now, owner, action);
+        }
+    }
+
+    /// One event. False: nothing is due until `until`, which is then the time, or something does not hold.
+    pub(crate) fn step(&mut self, until: u64) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        let Some((at, owner, action)) = self.queue.pop(until) else {
+            self.pass_to(until);
+            return false;
+        };
+        self.pass_to(at);
+        self.steps += 1;
+        let stopped = match owner {
+            Owner::World => None,
+            Owner::Server(boot) => {
+                if boot != self.server.boot || !self.server.up {
+                    return true;
+                }
+                self.server.paused.then_some(&mut self.server.waiting)
+            }
+            Owner::Agent(host, start) => {
+                let host = &mut self.hosts[host];
+                if start != host.start || host.agent.is_none() {
+                    return true;
+                }
+                host.paused.then_some(&mut host.waiting)
+            }
+        };
+        match stopped {
+            Some(waiting) => waiting.push(action),
+            None => action(self),
+        }
+        true
+    }
+
+    fn pass_to(&mut self, at: u64) {
+        self.now = at;
+        self.clock.advance_to(Mono(at));
+    }
+
+    pub(crate) fn mono(&self) -> Mono {
+        Mono(self.now)
+    }
+
+    /// Notes what does not hold; the first counts.
+    pub(crate) fn check(&mut self, check: Check) {
+        if let Err(violation) = check
+            && self.failed.is_none()
+        {
+            let names: Vec<_> = self.names.iter().filter(|(id, _)| violation.detail.contains(&id.to_string())).collect();
+            let names = names.iter().map(|(_, n)| format!("r{n} ")).collect::<String>();
+            self.log(format_args!("VIOLATION {names}{violation}"));
+            self.failed = Some(violation);
+        }
+    }
+
+    pub(crate) fn log(&mut self, what: std::fmt::Arguments<'_>) {
+        self.log.line(self.now, what);
+    }
+
+    /// A run's short name.
+    pub(crate) fn name(&self, run: RunId) -> usize {
+        self.names.get(&run).copied().unwrap_or(0)
+    }
+}

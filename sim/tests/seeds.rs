@@ -1,0 +1,92 @@
+//! Every scenario over its seeds; the same seed twice; and broken twins, which must be caught.
+
+use outlive_sim::{Options, SCENARIOS, Scenario, Twin, by_name, play};
+
+/// Simulated milliseconds with faults; quiescence comes on top.
+const DURATION: u64 = 120_000;
+/// Seeds of each scenario: 15 of them make 225 histories.
+const SEEDS: std::ops::Range<u64> = 1..16;
+
+fn options(seed: u64, scenario: &'static Scenario) -> Options {
+    Options { seed, scenario, twin: Twin::Sound, duration: DURATION, keep_log: false }
+}
+
+fn holds_over_all_seeds(name: &str) {
+    let scenario = by_name(name).expect("a scenario of that name");
+    let (mut simulated, mut runs) = (0, 0);
+    for seed in SEEDS {
+        let report = play(options(seed, scenario));
+        assert!(report.failure.is_none(), "{}", report.explain());
+        assert!(report.runs > 20, "seed {seed} creates {} runs", report.runs);
+        simulated += report.simulated;
+        runs += report.runs;
+    }
+    println!("{name}: {} simulated minutes, {runs} runs", simulated / 60_000);
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { holds_over_all_seeds(stringify!($name)); })*
+
+        #[test]
+        fn every_scenario_has_its_test() {
+            let tested = [$(stringify!($name)),*];
+            let all: Vec<_> = SCENARIOS.iter().map(|s| s.name).collect();
+            assert_eq!(all, tested);
+        }
+    };
+}
+
+scenarios! {
+    calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
+    uncertain_verdicts connections_cut silent_host drain cancel_storm clock_jumps everything
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for name in ["calm", "lost_replies", "everything"] {
+        let scenario = by_name(name).expect("a scenario of that name");
+        let kept = Options { keep_log: true, ..options(7, scenario) };
+        let (first, second) = (play(kept), play(kept));
+        assert!(first.log.len() > 200, "{} lines", first.log.len());
+        assert!(first.log == second.log, "{name}: the logs differ");
+        assert_eq!(first.digest, second.digest);
+        assert_ne!(first.digest, play(Options { seed: 8, ..kept }).digest, "{name}: the seed decides nothing");
+    }
+}
+
+/// The twin is caught within the seeds by one of these invariants.
+fn is_caught(twin: Twin, scenarios: &[&str], by: &[&str]) {
+    for seed in 1..41 {
+        for name in scenarios {
+            let scenario = by_name(name).expect("a scenario of that name");
+            let report = play(Options { twin, ..options(seed, scenario) });
+            if let Some(violation) = report.failure {
+                assert!(by.contains(&violation.invariant), "{violation}");
+                println!("{twin:?}: seed {seed}, {name}: {violation}");
+                return;
+            }
+        }
+    }
+    panic!("{twin:?} was not caught");
+}
+
+#[test]
+fn a_verdict_without_its_home_guard_is_caught() {
+    is_caught(Twin::NoHomeGuard, &["uncertain_verdicts"], &["I3", "overlap", "I12"]);
+}
+
+#[test]
+fn a_guard_that_ignores_trust_deadlines_is_caught() {
+    is_caught(Twin::DeafGuard, &["worker_paused_and_woken", "silent_host"], &["overlap", "I12"]);
+}
+
+#[test]
+fn an_acknowledgement_during_an_uncertain_verdict_is_caught() {
+    is_caught(Twin::EagerAck, &["uncertain_verdicts"], &["overlap", "I12"]);
+}
+
+#[test]
+fn a_judge_that_counts_its_own_stalls_is_caught() {
+    is_caught(Twin::CountsStalls, &["server_paused"], &["I3", "I4"]);
+}

@@ -198,6 +198,8 @@ pub struct BadPolicy {
 pub const MIN_LEASE_TTL: Millis = Millis(500);
 /// The greatest `lease_ttl`.
 pub const MAX_LEASE_TTL: Millis = Millis::hours(24);
+/// The greatest `offline_grace`.
+pub const MAX_OFFLINE_GRACE: Millis = Millis::hours(30 * 24);
 
 impl QueuePolicy {
     /// Refuses what cannot work.
@@ -212,6 +214,11 @@ impl QueuePolicy {
             (MIN_LEASE_TTL..=MAX_LEASE_TTL).contains(&self.lease_ttl),
             "lease_ttl",
             format!("{MIN_LEASE_TTL} <= lease_ttl <= {MAX_LEASE_TTL} must hold; it is {}", self.lease_ttl),
+        )?;
+        check(
+            self.offline_grace <= MAX_OFFLINE_GRACE,
+            "offline_grace",
+            format!("offline_grace <= {MAX_OFFLINE_GRACE} must hold; it is {}", self.offline_grace),
         )?;
         let window = derive::RECONNECT_WINDOW;
         check(
@@ -255,6 +262,19 @@ impl QueuePolicy {
         Ok(())
     }
 
+    /// The terms of a lease that is given now.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        LeaseTerms { lease_ttl: self.lease_ttl, offline_grace: self.offline_grace, takeover: self.takeover }
+    }
+
+    /// What a lease of these terms is judged by; limits that only the server applies are the policy's of now.
+    #[must_use]
+    pub const fn judged_by(&self, terms: LeaseTerms) -> Liveness {
+        let LeaseTerms { lease_ttl, offline_grace, takeover } = terms;
+        Liveness { lease_ttl, offline_grace, takeover, ..self.liveness() }
+    }
+
     /// What the engine and the agent need of it.
     #[must_use]
     pub const fn liveness(&self) -> Liveness {
@@ -281,6 +301,40 @@ pub struct Liveness {
     pub claim_ttl: Millis,
     /// See [`QueuePolicy::takeover`].
     pub takeover: Takeover,
+}
+
+/// The terms of a lease: what its worker trusts and by what it is judged, whatever becomes of the queue's policy meanwhile.
+/// They are kept with the run: a lease judged by shorter terms than its worker was given would run twice at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// See [`QueuePolicy::lease_ttl`].
+    pub lease_ttl: Millis,
+    /// See [`QueuePolicy::offline_grace`].
+    pub offline_grace: Millis,
+    /// See [`QueuePolicy::takeover`].
+    pub takeover: Takeover,
+}
+
+/// Bits of a TTL in [`LeaseTerms::number`]: [`MAX_LEASE_TTL`] has 27.
+const TTL_BITS: u32 = 28;
+
+impl LeaseTerms {
+    /// One number for a row: TTL, grace and takeover side by side.
+    #[must_use]
+    pub fn number(self) -> i64 {
+        let strict = u64::from(self.takeover == Takeover::Strict);
+        let packed = ((self.offline_grace.0 << TTL_BITS) | self.lease_ttl.0) << 1 | strict;
+        i64::try_from(packed).unwrap_or(i64::MAX)
+    }
+
+    /// Reads a row's number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Self {
+        let packed = u64::try_from(number).unwrap_or(0);
+        let takeover = if packed & 1 == 1 { Takeover::Strict } else { Takeover::Fast };
+        let lease_ttl = Millis((packed >> 1) & ((1 << TTL_BITS) - 1));
+        Self { lease_ttl, offline_grace: Millis(packed >> (TTL_BITS + 1)), takeover }
+    }
 }
 
 /// Values that follow from `lease_ttl`; shown by `config explain`.
@@ -328,6 +382,16 @@ mod tests {
         assert!(refused.detail.contains("lease_ttl + offline_grace >= reconnect_window"), "{refused}");
         let strict = QueuePolicy { takeover: Takeover::Strict, ..policy };
         assert_eq!(strict.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_terms_of_a_lease_read_back_from_their_number() {
+        for takeover in [Takeover::Fast, Takeover::Strict] {
+            for (lease_ttl, offline_grace) in [(MIN_LEASE_TTL, Millis::ZERO), (MAX_LEASE_TTL, MAX_OFFLINE_GRACE)] {
+                let terms = LeaseTerms { lease_ttl, offline_grace, takeover };
+                assert_eq!(LeaseTerms::from_number(terms.number()), terms);
+            }
+        }
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl App {
     pub(crate) fn lease_info(&self, row: &LeaseRow) -> LeaseInfo {
         LeaseInfo {
             lease: LeaseRef { run_id: row.run.id, epoch: row.run.epoch },
-            liveness: self.catalog.policy(row.run.queue).liveness(),
+            liveness: self.catalog.policy(row.run.queue).judged_by(row.run.terms),
             started: row.run.started_at.is_some(),
             cancelling: row.run.state == outlive_core::State::Cancelling,
             since: row.run.lease_observed,

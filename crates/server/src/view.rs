@@ -27,13 +27,13 @@ pub(crate) fn lease(row: LeaseRow, policy: &QueuePolicy) -> Lease {
         recovered: row.run.epoch.0 > 1 && row.run.losses > 0,
         checkpoint: row.checkpoint,
         resume_data: row.resume_data,
-        lease_ttl_ms: policy.lease_ttl.0,
-        offline_grace_ms: policy.offline_grace.0,
+        lease_ttl_ms: row.run.terms.lease_ttl.0,
+        offline_grace_ms: row.run.terms.offline_grace.0,
         run_timeout_ms: options.run_timeout.unwrap_or(policy.run_timeout).0,
         progress_timeout_ms: options.progress_timeout.or(policy.progress_timeout).map(|t| t.0),
         cancel_grace_ms: policy.cancel_grace.0,
         on_isolation: policy.on_isolation,
-        takeover: policy.takeover,
+        takeover: row.run.terms.takeover,
         traceparent: options.traceparent,
     }
 }

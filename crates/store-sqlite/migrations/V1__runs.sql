@@ -83,7 +83,9 @@ CREATE TABLE run (
     output_marker   INTEGER NOT NULL,
     slot            TEXT,
     key             TEXT,
-    recovery        INTEGER
+    recovery        INTEGER,
+    -- TTL, grace and takeover of the open or last lease, in one number.
+    terms           INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX run_ready  ON run (class, rank, seq)   WHERE state = 2 AND blocked = 0;

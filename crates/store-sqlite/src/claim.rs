@@ -66,7 +66,8 @@ fn take_row(tx: &mut Tx<'_>, seq: i64, holder: Holder) -> Done<LeaseRow> {
     let run = run_by_seq(tx.conn, seq)?.ok_or_else(|| Fault::damaged("the ready index names no row"))?;
     let class = tx.match_class(run.class)?;
     let mut edit = Edit::new(run);
-    let change = edit.run.claim(holder, tx.now, tx.cache.observed);
+    let terms = tx.policy(edit.run.queue)?.terms();
+    let change = edit.run.claim(holder, terms, tx.now, tx.cache.observed);
     let change = change.ok_or_else(|| Fault::damaged("the ready index names a run that is not ready"))?;
     edit.apply(tx, change)?;
     let run = edit.save(tx)?;
@@ -75,7 +76,8 @@ fn take_row(tx: &mut Tx<'_>, seq: i64, holder: Holder) -> Done<LeaseRow> {
 
 fn take_newborn(tx: &mut Tx<'_>, newborn: &mut Newborn, holder: Holder) -> Done<LeaseRow> {
     let before = newborn.run.state;
-    let change = newborn.run.claim(holder, tx.now, tx.cache.observed);
+    let terms = tx.policy(newborn.run.queue)?.terms();
+    let change = newborn.run.claim(holder, terms, tx.now, tx.cache.observed);
     let change = change.ok_or_else(|| Fault::damaged("a new run that is not ready took part in a claim"))?;
     for event in &change.events {
         record(tx, &newborn.run, event)?;

@@ -2,6 +2,7 @@
 
 use crate::fault::{Done, Fault};
 use crate::sql;
+use outlive_core::policy::LeaseTerms;
 use outlive_core::run::{Attempt, ClosedBy, Event, EventKind, OutputHead, Progress, Run};
 use outlive_core::{
     ClassId, Epoch, Holder, Incarnation, Json, Observed, Outcome, QueueId, Reason, RunId, State, Wall, WorkerId,
@@ -122,6 +123,7 @@ fn read_run(row: &Row<'_>) -> Done<Run> {
         serial_key: slot,
         key: row.get(29)?,
         recovery: optional(30)?,
+        terms: LeaseTerms::from_number(row.get(31)?),
     })
 }
 
@@ -169,6 +171,7 @@ pub(crate) fn insert_run(conn: &Connection, run: &Run, namespace: &str) -> Done<
         slot,
         run.key,
         run.recovery,
+        run.terms.number(),
     ])?;
     Ok(())
 }
@@ -201,6 +204,7 @@ pub(crate) fn update_run(conn: &Connection, run: &Run) -> Done<()> {
         run.output.marker,
         run.key,
         run.recovery,
+        run.terms.number(),
     ])?;
     one_row(changed)
 }

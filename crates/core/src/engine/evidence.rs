@@ -330,6 +330,7 @@ impl Engine {
         for lease in &self.still_open(info.leases) {
             session.hold(lease, 0, observed);
         }
+        session.heartbeat = session.needed_beat();
         self.matching.add_session(&session);
         self.sessions.insert(info.holder, session);
     }

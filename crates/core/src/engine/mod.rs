@@ -35,7 +35,7 @@ pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Pres
 pub use observed::{HeldBack, ObservedClock, Senses, TICK};
 pub use status::Status;
 
-use crate::policy::{Liveness, QueuePolicy, derive};
+use crate::policy::{Liveness, QueuePolicy};
 use crate::time::{Millis, Mono, Observed};
 use crate::{Holder, LeaseRef, QueueId, Reason};
 use closed::Closed;
@@ -210,7 +210,7 @@ impl Engine {
             let least = self.least_liveness(&session.profile.namespace, session.profile.queues.iter());
             let Some(session) = self.sessions.get_mut(&holder) else { continue };
             session.least = least;
-            let heartbeat = derive::heartbeat(least.lease_ttl);
+            let heartbeat = session.needed_beat();
             if heartbeat != session.heartbeat {
                 session.heartbeat = heartbeat;
                 self.greet(holder);

@@ -171,6 +171,12 @@ impl Session {
         credit.min(self.profile.slots.saturating_sub(held))
     }
 
+    /// How often it must beat: for its queues as they are now, and for each lease by the terms it was given.
+    pub(super) fn needed_beat(&self) -> Millis {
+        let held = self.policies.iter().filter(|(_, n)| *n > 0).map(|(p, _)| p.lease_ttl);
+        derive::heartbeat(held.fold(self.least.lease_ttl, Millis::min))
+    }
+
     /// How long a reconnect may take.
     pub(super) fn window(&self) -> Millis {
         derive::reconnect_window(self.heartbeat, self.proxied)

@@ -433,3 +433,12 @@ fn a_verdict_is_told_although_the_news_of_its_commit_came_first() {
     let effects = world.put(Input::VerdictDone(wanted, VerdictResult::Committed(vec![lease(7)])));
     assert!(said(&effects).contains(&&Say::Lost(lease(7), Reason::WorkerHeartbeatLost)));
 }
+
+#[test]
+fn a_longer_lease_for_the_queue_does_not_slow_the_beats_that_an_older_lease_needs() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    let effects = world.put(Input::Queue(Q, Liveness { lease_ttl: Millis::secs(60), ..policy() }));
+    assert!(said(&effects).is_empty(), "{effects:?}");
+}

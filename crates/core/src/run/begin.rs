@@ -63,6 +63,7 @@ impl Run {
             started_at: None,
             finished_at: None,
             lease_observed: Observed(0),
+            terms: policy.terms(),
             holder: None,
             closed_by: ClosedBy::Open,
             output: OutputHead { next: 1, ..OutputHead::default() },

@@ -2,6 +2,7 @@
 
 use super::record::{Attempt, Change, ClosedBy, EventKind, RecoveryStep, Run};
 use crate::ids::{Epoch, Holder};
+use crate::policy::LeaseTerms;
 use crate::state::State;
 use crate::time::{Observed, Wall};
 
@@ -21,7 +22,7 @@ pub enum Fence {
 impl Run {
     /// Opens the next lease. Only for a run that is ready.
     #[must_use]
-    pub fn claim(&mut self, holder: Holder, now: Wall, observed: Observed) -> Option<Change> {
+    pub fn claim(&mut self, holder: Holder, terms: LeaseTerms, now: Wall, observed: Observed) -> Option<Change> {
         if !self.is_ready() {
             return None;
         }
@@ -34,6 +35,7 @@ impl Run {
         self.claimed_at = Some(now);
         self.started_at = None;
         self.lease_observed = observed;
+        self.terms = terms;
         self.output.seq = 0;
         self.output.marker = 0;
         self.outcome = None;

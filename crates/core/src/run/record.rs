@@ -2,6 +2,7 @@
 
 use crate::ids::{ClassId, Epoch, Holder, LeaseRef, QueueId, RunId};
 use crate::json::Json;
+use crate::policy::LeaseTerms;
 use crate::report::{ErrorReport, ExitReport};
 use crate::state::{Outcome, Reason, State};
 use crate::time::{Observed, Wall};
@@ -52,6 +53,8 @@ pub struct Run {
     pub finished_at: Option<Wall>,
     /// The store's observed clock at the claim, and for workers that do not beat at the last sign of life.
     pub lease_observed: Observed,
+    /// The terms of the open or last lease.
+    pub terms: LeaseTerms,
     /// Who holds the open lease, or held the last one.
     pub holder: Option<Holder>,
     /// How the last lease closed.

@@ -30,7 +30,7 @@ fn queued() -> Run {
 
 fn claimed(by: Holder) -> Run {
     let mut run = queued();
-    run.claim(by, Wall(1_010), Observed(0)).unwrap();
+    run.claim(by, QueuePolicy::default().terms(), Wall(1_010), Observed(0)).unwrap();
     run
 }
 
@@ -136,18 +136,18 @@ fn the_fifth_loss_in_a_row_quarantines_and_a_checkpoint_starts_anew() {
     let mut run = queued();
     for n in 1..=4 {
         run.state = State::Queued;
-        run.claim(A, Wall(n), Observed(0)).unwrap();
+        run.claim(A, QueuePolicy::default().terms(), Wall(n), Observed(0)).unwrap();
         let _ = lose(&mut run, Wall(n)).unwrap();
     }
     let mut spared = run.clone();
     run.state = State::Queued;
-    run.claim(A, Wall(10), Observed(0)).unwrap();
+    run.claim(A, QueuePolicy::default().terms(), Wall(10), Observed(0)).unwrap();
     let _ = lose(&mut run, Wall(11)).unwrap();
     assert_eq!((run.state, run.reason), (State::Held, Some(Reason::CrashLoop)));
     assert!(run.due_at.is_some(), "held, with a limit");
 
     spared.state = State::Queued;
-    spared.claim(A, Wall(10), Observed(0)).unwrap();
+    spared.claim(A, QueuePolicy::default().terms(), Wall(10), Observed(0)).unwrap();
     let epoch = spared.epoch.0;
     plain(&mut spared, A, epoch, Op::Checkpoint(crate::Json::null())).unwrap();
     let _ = lose(&mut spared, Wall(11)).unwrap();
@@ -168,7 +168,7 @@ fn a_late_success_is_salvaged_only_while_the_run_waits_for_that_loss() {
     let mut other_op = run.clone();
     assert!(matches!(say(&mut other_op, A, 1, failure(Reason::ExitCode), &with), Err(ItemResult::Fenced { .. })));
 
-    run.claim(B, Wall(9_200), Observed(0)).unwrap();
+    run.claim(B, QueuePolicy::default().terms(), Wall(9_200), Observed(0)).unwrap();
     assert!(matches!(say(&mut run, A, 1, complete(), &with), Err(ItemResult::Fenced { epoch: Epoch(2), .. })));
 }
 
@@ -240,7 +240,7 @@ fn a_queue_ttl_ends_only_what_was_never_claimed() {
     let mut expired = run.clone();
     let _ = expired.due(None, Wall(2_000)).unwrap();
     assert_eq!((expired.state, expired.outcome), (State::Expired, Some(Outcome::Dispatch)));
-    run.claim(A, Wall(1_500), Observed(0)).unwrap();
+    run.claim(A, QueuePolicy::default().terms(), Wall(1_500), Observed(0)).unwrap();
     let _ = lose(&mut run, Wall(1_600)).unwrap();
     assert!(run.due(None, Wall(99_999)).is_none(), "claimed once: no queue_ttl any more");
 }

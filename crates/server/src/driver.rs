@@ -23,6 +23,9 @@ use tokio::sync::mpsc;
 /// Messages that may wait for one slow reader; more, and it is cut off.
 pub(crate) const OUTBOX_MESSAGES: usize = 4_096;
 
+/// Inputs and checkpoints in one message of leases, in bytes; an agent reads at most 16 MiB.
+const PUSH_BYTES: usize = 4 << 20;
+
 /// What waits to be written to a connection.
 pub(crate) enum Out {
     /// A message.
@@ -190,11 +193,11 @@ impl Inner {
             Say::Held(leases) => {
                 let leases = leases.iter().filter_map(|l| handle.held.remove(&l.run_id)).collect();
                 handle.held = HashMap::new();
-                Out::Message(ServerMessage::Leases { push_seq: 0, leases })
+                return self.push(holder, conn, 0, leases);
             }
             Say::Push(push_seq, leases) => {
                 let leases = leases.iter().filter_map(|l| staged.remove(&l.run_id)).collect();
-                Out::Message(ServerMessage::Leases { push_seq, leases })
+                return self.push(holder, conn, push_seq, leases);
             }
             Say::Lost(l, reason) => Out::Message(ServerMessage::Lost { run_id: l.run_id, epoch: l.epoch, reason }),
             Say::Cancel(l, reason) => Out::Message(ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason }),
@@ -209,6 +212,31 @@ impl Inner {
                 Out::Last(ServerMessage::Close { why, keep_trust_ms: 0, r#try: Vec::new() })
             }
         };
+        self.put(holder, conn, out);
+    }
+
+    /// Leases, in as many messages of the same number as their inputs need: one may be as large as 1 MiB.
+    fn push(&mut self, holder: Holder, conn: ConnId, push_seq: u64, leases: Vec<Lease>) {
+        let size = |lease: &Lease| {
+            let extra = lease.checkpoint.iter().chain(&lease.resume_data).map(|json| json.text().len()).sum::<usize>();
+            lease.input.text().len() + extra
+        };
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for lease in leases {
+            let more = size(&lease);
+            if bytes + more > PUSH_BYTES && !part.is_empty() {
+                let leases = std::mem::take(&mut part);
+                self.put(holder, conn, Out::Message(ServerMessage::Leases { push_seq, leases }));
+                bytes = 0;
+            }
+            bytes += more;
+            part.push(lease);
+        }
+        self.put(holder, conn, Out::Message(ServerMessage::Leases { push_seq, leases: part }));
+    }
+
+    fn put(&mut self, holder: Holder, conn: ConnId, out: Out) {
+        let Some(handle) = self.conns.get(&conn) else { return };
         if handle.out.try_send(out).is_err() {
             tracing::warn!(%holder, "connection reads too slowly; it is cut off");
             self.conns.remove(&conn);

@@ -153,3 +153,25 @@ async fn a_message_that_is_not_understood_closes_the_session() {
     closed.await;
     world.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_with_large_inputs_come_in_messages_that_can_be_read() {
+    let world = world().await;
+    let large = outlive_core::Json::of(&"x".repeat(900 << 10)).unwrap();
+    for _ in 0..20 {
+        let run = outlive_api::runs::NewRun { input: large.clone(), ..noop() };
+        world.client.create_run(&run, None).await.unwrap();
+    }
+    let mut registration = crate::support::registration("w-1", outlive_api::workers::WireLiveness::Session);
+    registration.slots = 20;
+    let registered = world.client.register(&registration).await.unwrap();
+    let mut worker = Worker::resume(&world, registered).await;
+    worker.beat(20, &[]).await;
+    let mut got = 0;
+    while got < 20 {
+        let leases = worker.leases().await;
+        assert!(leases.len() <= 4, "each message stays small: {}", leases.len());
+        got += leases.len();
+    }
+    world.server.stop().await;
+}

@@ -39,7 +39,7 @@ impl Agent {
         }
         (open.credit_told, open.credit_told_at) = (open.credit, now.boot);
         if open.unanswered.len() < UNANSWERED {
-            open.unanswered.push_back((beat_seq, now.boot));
+            open.unanswered.push_back((beat_seq, now.boot, timer));
         }
         let (credit, seen_push_seq) = (open.credit, open.seen_push_seq);
         let message = WorkerMessage::Beat(Beat { beat_seq, credit, seen_push_seq, timer, held });
@@ -89,8 +89,8 @@ impl Agent {
     /// Every lease named in that beat is confirmed, unless a `lost` came first.
     pub(super) fn beat_ack(&mut self, beat_seq: u64, home_unsure: bool, now: Now) {
         let Some(open) = &mut self.link.current else { return };
-        let Some(at) = open.unanswered.iter().position(|(seq, _)| *seq == beat_seq) else { return };
-        let sent = open.unanswered.drain(..=at).next_back().map_or(Mono(0), |(_, sent)| sent);
+        let Some(at) = open.unanswered.iter().position(|(seq, ..)| *seq == beat_seq) else { return };
+        let Some((_, sent, timer)) = open.unanswered.drain(..=at).next_back() else { return };
         if home_unsure {
             if self.link.opening.is_none() && self.link.retry_at.is_none() {
                 self.link.leave_address(now);
@@ -100,6 +100,11 @@ impl Agent {
         // It answers after all: no need to look elsewhere.
         self.link.retry_at = None;
         self.link.last_heard = self.link.last_heard.max(sent);
+        // A beat that named nothing confirms nothing: a verdict that is under way holds back the answer to a timer's beat, not
+        // the answer to this one.
+        if !timer {
+            return;
+        }
         self.set_trust(now, |run| {
             let named = run.named_from.is_some_and(|from| from <= beat_seq);
             (named && run.is_wanted()).then(|| run.deadline.max(trust::after_ack(run.terms, sent)))

@@ -21,8 +21,8 @@ pub(super) struct Open {
     /// `hello` has come.
     pub greeted: bool,
     pub beat_seq: u64,
-    /// Beats without an acknowledgement: number, time of sending.
-    pub unanswered: VecDeque<(u64, Mono)>,
+    /// Beats without an acknowledgement: number, time of sending, whether it named what is held.
+    pub unanswered: VecDeque<(u64, Mono, bool)>,
     pub next_beat: Mono,
     /// When the first beat was sent: whatever the server says here was said later.
     pub first_beat: Mono,
@@ -145,7 +145,7 @@ impl Link {
 
     /// The moment at which the oldest unanswered beat is two intervals old.
     pub(super) fn unheard_at(&self) -> Option<Mono> {
-        let (_, sent) = self.current.as_ref()?.unanswered.front()?;
+        let (_, sent, _) = self.current.as_ref()?.unanswered.front()?;
         Some(*sent + Millis(self.heartbeat.0 * 2))
     }
 

@@ -198,26 +198,28 @@ fn invalid(detail: String) -> ItemResult {
 /// What is wrong with the statement itself, whoever says it.
 fn refusal(op: &Op) -> Option<String> {
     match op {
-        Op::Checkpoint(data) if data.text().len() > sizes::CHECKPOINT => too_large("checkpoint", sizes::CHECKPOINT),
+        Op::Checkpoint(data) if data.text().len() > sizes::CHECKPOINT => {
+            Some(too_large("checkpoint", sizes::CHECKPOINT))
+        }
         Op::Complete(completion) => refusal_of_completion(completion),
-        Op::Fail(f) if f.retry_after.is_some_and(|wait| wait > sizes::LONGEST_WAIT) => too_long("retry_after"),
-        Op::Release(crate::report::Wait::Delay(wait)) if *wait > sizes::LONGEST_WAIT => too_long("delay"),
+        Op::Fail(f) if f.retry_after.is_some_and(|wait| wait > sizes::LONGEST_WAIT) => Some(too_long("retry_after")),
+        Op::Release(crate::report::Wait::Delay(wait)) if *wait > sizes::LONGEST_WAIT => Some(too_long("delay")),
         _ => None,
     }
 }
 
-fn too_large(what: &str, limit: usize) -> Option<String> {
-    Some(format!("{what} is larger than {limit} bytes"))
+fn too_large(what: &str, limit: usize) -> String {
+    format!("{what} is larger than {limit} bytes")
 }
 
-fn too_long(what: &str) -> Option<String> {
-    Some(format!("{what} is longer than {}", sizes::LONGEST_WAIT))
+fn too_long(what: &str) -> String {
+    format!("{what} is longer than {}", sizes::LONGEST_WAIT)
 }
 
 fn refusal_of_completion(completion: &Completion) -> Option<String> {
     if completion.result.as_ref().is_some_and(|r| r.text().len() > sizes::RESULT) {
-        return too_large("result", sizes::RESULT);
+        return Some(too_large("result", sizes::RESULT));
     }
     let large_frame = completion.frames.iter().any(|f| f.bytes.len() > sizes::FRAME);
-    large_frame.then(|| too_large("a frame", sizes::FRAME)).flatten()
+    large_frame.then(|| too_large("a frame", sizes::FRAME))
 }

@@ -162,7 +162,7 @@ impl Run {
         let still = self.stands_still(now);
         match &self.phase {
             Phase::Stopping { kill_at, why, .. } => {
-                let holds = still && *why != Why::Cancel;
+                let holds = still && matches!(why, Why::Limit(_) | Why::Release(_));
                 kill_at.filter(|_| !holds).map(|at| (at, Due::Kill))
             }
             Phase::Starting | Phase::Running if !still => {

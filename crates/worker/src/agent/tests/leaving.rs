@@ -59,6 +59,21 @@ fn a_drain_that_the_server_wants_is_told_to_the_attempts_and_ends_nothing() {
 }
 
 #[test]
+fn work_that_stands_still_and_ignores_term_does_not_keep_the_agent() {
+    let mut world = World::connected(1);
+    let run = world.running(1);
+    world.give(Input::Disconnected { conn: world.conn });
+    world.pass(1_000);
+    world.guard(run, GuardEvent::Frozen);
+    world.give(Input::Shutdown(Shutdown::HandBack));
+    world.pass(10_000);
+    assert_eq!(world.stopped(run), [Stop::Term, Stop::Kill]);
+    world.exits(run, by_signal("SIGKILL"));
+    world.pass(5_000);
+    assert_eq!(world.exit(), Some(AgentExit::Unsent));
+}
+
+#[test]
 fn an_agent_that_leaves_grants_nothing_even_on_a_new_connection() {
     let mut world = World::connected(3);
     let run = world.running(1);

@@ -13,7 +13,7 @@ use super::status::Status;
 use crate::policy::derive;
 use crate::run::Evidence;
 use crate::time::{Millis, Mono};
-use crate::{Holder, LeaseRef, Reason};
+use crate::{Holder, HomeSeq, LeaseRef, Reason};
 
 /// How often a countdown begins anew in one silence: a store that comes and goes must not keep a dead worker's runs for ever.
 const REARMED_AT_MOST: u8 = 2;
@@ -207,7 +207,8 @@ impl Engine {
             // The leases stay judged: no beat of this session is confirmed until the answer is known.
             VerdictResult::Unknown => return self.uncertain.push(VerdictWanted { again: true, ..wanted }),
             VerdictResult::Failed if wanted.again => return self.uncertain.push(wanted),
-            VerdictResult::LostRace if self.sessions.get(&holder).is_some_and(|s| s.leases.is_empty()) => {
+            // Not the newer session that may be the reason.
+            VerdictResult::LostRace if self.is_empty_home(holder, wanted.home_seq) => {
                 return self.forget(holder);
             }
             VerdictResult::LostRace | VerdictResult::Failed => {
@@ -238,6 +239,10 @@ impl Engine {
             session.ending = false;
         }
         self.reschedule(holder);
+    }
+
+    fn is_empty_home(&self, holder: Holder, home_seq: HomeSeq) -> bool {
+        self.sessions.get(&holder).is_some_and(|s| s.leases.is_empty() && s.home_seq == home_seq)
     }
 
     fn unjudge(&mut self, wanted: &VerdictWanted) {

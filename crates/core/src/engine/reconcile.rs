@@ -59,6 +59,9 @@ impl Engine {
             }
         }
         let (mut missing, mut take_back, mut gone, mut cancelling) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // Credit, and pushes, follow the answer to the first beat. A worker that shows neither may not have read it yet (a way
+        // that is silent towards the worker alone): it would start what it had been given and what has been taken from it since.
+        let has_read_held = beat.credit > 0 || beat.seen_push_seq > 0;
         let mut judged = session.ending;
         for (&run_id, held) in &mut session.leases {
             let lease = LeaseRef { run_id, epoch: held.epoch };
@@ -73,7 +76,7 @@ impl Engine {
                 gone.push((lease, reason, evidence));
             } else if first {
                 missing.push(lease);
-            } else if held.push_seq <= beat.seen_push_seq {
+            } else if held.push_seq <= beat.seen_push_seq && (held.push_seq > 0 || has_read_held) {
                 held.absent_beats += 1;
                 if held.absent_beats >= ABSENT_BEATS {
                     take_back.push(lease);

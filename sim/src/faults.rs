@@ -98,7 +98,7 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             let verdicts = if rng.chance(50) { (97, 0) } else { (0, 97) };
             w.log(format_args!("store loses {} and tears {} of 100 verdicts", verdicts.0, verdicts.1));
             w.db.weather(|weather| weather.verdicts = verdicts);
-            disturb(w, rng.between(1_000, 15_000));
+            disturb(w, rng.between(1_000, 25_000));
         }
         Fault::SlowStore => {
             let most = rng.between(20, 1_500);

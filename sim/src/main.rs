@@ -5,11 +5,12 @@
 use outlive_sim::{Options, SCENARIOS, Twin, by_name, play};
 use std::process::ExitCode;
 
-const USAGE: &str = "outlive-sim [--seed N] [--seeds COUNT] [--scenario NAME] [--seconds S] [--log] [--list]";
+const USAGE: &str = "outlive-sim [--seed N] [--seeds COUNT] [--scenario NAME] [--seconds S] [--twin NAME] [--log] [--list]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (mut seed, mut seeds, mut seconds, mut keep_log, mut scenario) = (0, 1, 120, false, None);
+    let mut twin = Twin::Sound;
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let understood = match argument.as_str() {
@@ -17,6 +18,10 @@ fn main() -> ExitCode {
             "--seeds" => number().map(|n| seeds = n),
             "--seconds" => number().map(|n| seconds = n),
             "--scenario" => arguments.next().and_then(|name| by_name(&name)).map(|s| scenario = Some(s)),
+            "--twin" => {
+                let name = arguments.next().unwrap_or_default();
+                Twin::BROKEN.into_iter().find(|t| format!("{t:?}") == name).map(|t| twin = t)
+            }
             "--log" => {
                 keep_log = true;
                 Some(())
@@ -35,7 +40,7 @@ fn main() -> ExitCode {
     let mut failed = false;
     for seed in seed..seed + seeds {
         for scenario in SCENARIOS.iter().filter(|s| scenario.is_none_or(|wanted| wanted.name == s.name)) {
-            let report = play(Options { seed, scenario, twin: Twin::Sound, duration: seconds * 1_000, keep_log });
+            let report = play(Options { seed, scenario, twin, duration: seconds * 1_000, keep_log });
             if keep_log {
                 report.log.iter().for_each(|line| println!("{line}"));
             }

@@ -51,7 +51,12 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario(
         "uncertain_verdicts",
         "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
-        &[(Fault::Uncertain, 8_000, 20_000), (Fault::PauseAgent, 1_000, 6_000), (Fault::Silence, 4_000, 12_000)],
+        &[
+            (Fault::Uncertain, 5_000, 20_000),
+            (Fault::PauseAgent, 4_000, 15_000),
+            (Fault::Silence, 4_000, 12_000),
+            (Fault::OneWay, 4_000, 12_000),
+        ],
     ),
     scenario(
         "connections_cut",

@@ -118,8 +118,8 @@ pub fn write(before: &Run, after: &Run, sender: Holder, item: &Item, result: &It
 pub struct Truth {
     /// How long its agent has lived, run, and had a way to the server without a break.
     pub blameless_for: Option<Millis>,
-    /// Whether a session of this incarnation that is open was opened before the verdict.
-    pub session_open: bool,
+    /// Whether it has an open session with a newer home than the one that judges.
+    pub newer_session: bool,
 }
 
 /// I3: no verdict by absence over a worker that was alive, connected and beating.
@@ -133,8 +133,7 @@ pub fn evidence(lease: LeaseRef, evidence: Evidence, terms: &Liveness, truth: Tr
         _ => return Ok(()),
     };
     let blameless = truth.blameless_for.is_some_and(|blameless| blameless >= enough);
-    let reconnected = evidence == Evidence::SessionClosed && truth.session_open;
-    check(!blameless && !reconnected, "I3", || {
+    check(!blameless && !truth.newer_session, "I3", || {
         format!("false kill of {} epoch {}: {} against {truth:?}", lease.run_id, lease.epoch, evidence.as_str())
     })
 }

@@ -15,7 +15,7 @@ pub(crate) use replay::replays;
 
 use outlive_core::invariants::{self, Check};
 use outlive_core::run::{Evidence, Run};
-use outlive_core::{Epoch, Holder, LeaseRef, QueueId, RunId};
+use outlive_core::{Epoch, Holder, HomeSeq, LeaseRef, QueueId, RunId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The truth.
@@ -27,10 +27,10 @@ pub(crate) struct Truth {
     /// Those of them that may still change.
     pub active: BTreeSet<RunId>,
     /// The verdict that is being written.
-    pub judging: Option<(Holder, Evidence)>,
+    pub judging: Option<Judging>,
     hosts: BTreeMap<Holder, usize>,
-    /// The connection for which a holder's session was opened last, in the store.
-    sessions: BTreeMap<Holder, usize>,
+    /// The home of a holder's session that was opened last, in the store, and the connection for which it was.
+    sessions: BTreeMap<Holder, (HomeSeq, usize)>,
     /// The newest attempt of which something has executed.
     begun: BTreeMap<RunId, Epoch>,
     by_queue: BTreeMap<QueueId, BTreeSet<RunId>>,
@@ -40,6 +40,15 @@ pub(crate) struct Truth {
     claimed_at: BTreeMap<usize, u64>,
     pub levels: Levels,
     pub counts: Counts,
+}
+
+/// A verdict that is being written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judging {
+    pub holder: Holder,
+    pub evidence: Evidence,
+    /// The home that judges, for verdicts by absence.
+    pub home: Option<HomeSeq>,
 }
 
 /// What happened, for the summary.
@@ -68,8 +77,8 @@ impl Truth {
         self.hosts.insert(holder, host);
     }
 
-    pub(crate) fn opened(&mut self, holder: Holder, link: usize) {
-        self.sessions.insert(holder, link);
+    pub(crate) fn opened(&mut self, holder: Holder, home: HomeSeq, link: usize) {
+        self.sessions.insert(holder, (home, link));
     }
 
     pub(crate) fn host_of(&self, holder: Holder) -> Option<usize> {

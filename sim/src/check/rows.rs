@@ -1,11 +1,12 @@
 //! Rows: each that a write changed, before and after.
 
+use super::Judging;
 use crate::server::routes::NAMESPACE;
 use crate::store;
 use crate::world::World;
 use outlive_core::invariants::{self, Check, Truth};
 use outlive_core::report::{Item, ItemResult};
-use outlive_core::run::{ClosedBy, Evidence, Run};
+use outlive_core::run::{ClosedBy, Run};
 use outlive_core::{Holder, LeaseRef, Millis, RunId};
 use outlive_store::{Commit, Runs as _};
 use std::collections::BTreeMap;
@@ -80,26 +81,27 @@ impl World {
         let Some((holder, lease)) = before.lease().filter(|_| closed) else { return Ok(()) };
         self.truth.counts.losses += 1;
         invariants::reason_of_loss(after, after.reason)?;
-        let Some((judged, evidence)) = self.truth.judging else { return Ok(()) };
-        if judged != holder || !evidence.by_absence() {
+        let Some(judging) = self.truth.judging.filter(|j| j.holder == holder && j.evidence.by_absence()) else {
             return Ok(());
-        }
+        };
         self.truth.counts.by_absence += 1;
-        invariants::breaker(false, evidence)?;
-        self.false_kill(before, holder, lease, evidence)
+        invariants::breaker(false, judging.evidence)?;
+        self.false_kill(before, lease, judging)
     }
 
-    fn false_kill(&self, run: &Run, holder: Holder, lease: LeaseRef, evidence: Evidence) -> Check {
+    fn false_kill(&self, run: &Run, lease: LeaseRef, judging: Judging) -> Check {
+        let holder = judging.holder;
         let host = self.truth.host_of(holder).map(|host| &self.hosts[host]);
         let alive = host.filter(|h| h.holder == Some(holder) && h.agent.is_some());
         let since = alive.and_then(|h| h.blameless_since);
-        let open = self.truth.sessions.get(&holder).map(|&link| &self.net.links[link]);
+        let newer = self.truth.sessions.get(&holder).filter(|(home, _)| judging.home.is_none_or(|judge| *home > judge));
+        let open = newer.map(|&(_, link)| &self.net.links[link]);
         let truth = Truth {
             blameless_for: since.map(|since| Millis(self.now - since)),
-            session_open: since.is_some()
+            newer_session: since.is_some()
                 && open.is_some_and(|l| l.agent_end && l.server_end && !l.dropped && l.boot == self.server.boot),
         };
-        invariants::evidence(lease, evidence, &self.policy(run.queue).liveness(), truth)
+        invariants::evidence(lease, judging.evidence, &self.policy(run.queue).liveness(), truth)
     }
 
     /// I12, after all rows of a write have been read.

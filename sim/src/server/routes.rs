@@ -192,7 +192,7 @@ pub(crate) fn leave(w: &mut World, holder: Holder) {
                 budget: LossBudget::Free,
                 end_session: true,
             };
-            lose(w, verdict, move |w, result| {
+            lose(w, verdict, None, move |w, result| {
                 if result.is_ok() {
                     input(w, Input::Gone(holder, Reason::WorkerLeft));
                 }

@@ -56,7 +56,10 @@ fn open(w: &mut World, link: usize, holder: Holder) {
     w.job(move |w| {
         let result = store::now(w.db.store.open_session(holder, w.server.replica));
         if matches!(result, Ok(Some(_))) || w.db.struck() {
-            w.truth.opened(holder, link);
+            let row = store::sure(store::now(w.db.truth().worker(holder.worker)), "the truth can be read");
+            if let Some(row) = row.filter(|row| row.holder() == holder) {
+                w.truth.opened(holder, row.home_seq, link);
+            }
         }
         w.reply(move |w| opened(w, link, conn, result));
     });

@@ -1,13 +1,14 @@
 //! Verdicts, with their guard and what follows: `write_verdict`, `replaced_meanwhile`, `lose`, `lose_replaced`.
 
 use super::driver::{committed, input, lease_info, session_info};
+use crate::check::Judging;
 use crate::store;
 use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::clock::Clock as _;
 use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
 use outlive_core::run::{Evidence, LossBudget};
-use outlive_core::{Holder, LeaseRef, Reason};
+use outlive_core::{Holder, HomeSeq, LeaseRef, Reason};
 use outlive_store::{Leases as _, LoseOutcome, StoreError, Verdict, Workers as _};
 
 /// Writes a verdict of the engine's.
@@ -33,7 +34,8 @@ pub(crate) fn write(w: &mut World, wanted: VerdictWanted) {
         wanted.reason,
         wanted.again
     ));
-    lose(w, verdict, move |w, result| match result {
+    let home = absent.then_some(wanted.home_seq);
+    lose(w, verdict, home, move |w, result| match result {
         Ok(outcome) if outcome.lost_race => replaced_meanwhile(w, wanted),
         Ok(outcome) => done(w, wanted, VerdictResult::Committed(outcome.lost)),
         Err(StoreError::Unknown(_)) => done(w, wanted, VerdictResult::Unknown),
@@ -97,10 +99,11 @@ pub(crate) fn newer_home(w: &mut World, holder: Holder, then: impl FnOnce(&mut W
 pub(crate) fn lose(
     w: &mut World,
     verdict: Verdict,
+    home: Option<HomeSeq>,
     then: impl FnOnce(&mut World, Result<LoseOutcome, StoreError>) + 'static,
 ) {
     w.job(move |w| {
-        w.truth.judging = Some((verdict.holder, verdict.evidence));
+        w.truth.judging = Some(Judging { holder: verdict.holder, evidence: verdict.evidence, home });
         let mut result = store::now(w.db.store.lose(verdict));
         w.saw(result.as_ref().ok().map(|o| &o.commit));
         w.truth.judging = None;
@@ -132,5 +135,5 @@ pub(crate) fn lose_replaced(
         budget: LossBudget::Losses,
         end_session: false,
     };
-    lose(w, verdict, then);
+    lose(w, verdict, None, then);
 }

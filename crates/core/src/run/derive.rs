@@ -22,6 +22,10 @@ pub fn attempts(run: &Run, mut closed: Vec<Attempt>, exit: Option<ExitReport>) -
     closed.sort_by_key(|a| a.epoch);
     let mut views: Vec<_> = closed.into_iter().map(|attempt| AttemptView { attempt, open: false }).collect();
     let materialised = views.last().is_some_and(|v| v.attempt.epoch == run.epoch);
+    // A salvaged attempt whose start was told after its loss: the run's row has what the attempt's row could not know.
+    if let Some(last) = views.last_mut().filter(|v| materialised && v.attempt.marker == 0 && run.output.marker > 0) {
+        (last.attempt.started_at, last.attempt.marker) = (run.started_at, run.output.marker);
+    }
     if let (false, Some(holder), Some(claimed_at)) = (materialised, run.holder, run.claimed_at)
         && (run.state.is_leased() || run.state.is_terminal())
     {

@@ -171,12 +171,14 @@ impl Run {
         if let Some(detail) = refusal_of_completion(&completion) {
             return Err(ItemResult::Invalid { detail });
         }
-        let before = self.output;
+        let before = (self.output, self.started_at);
         let mut change = Change::none(self);
+        // Its start may never have been told: then its marker comes only now, after that of its loss and before its frames.
+        self.begin_attempt(&mut change, ctx.now);
         self.push_frames(&mut change, completion.frames.iter());
         if completion.last_output_seq.is_some_and(|last| last > self.output.seq) {
             let expected = self.output.seq + 1;
-            self.output = before;
+            (self.output, self.started_at) = before;
             return Err(ItemResult::Gap { expected });
         }
         self.complete(&mut change, completion, ctx.now);

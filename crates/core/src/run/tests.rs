@@ -173,6 +173,24 @@ fn a_late_success_is_salvaged_only_while_the_run_waits_for_that_loss() {
 }
 
 #[test]
+fn a_success_whose_start_was_never_told_is_salvaged_with_its_marker_before_its_frames() {
+    let mut run = claimed(A);
+    let lost = lose(&mut run, Wall(9_000)).unwrap().closed.unwrap();
+    let policy = QueuePolicy::default();
+    let with = Say { policy: &policy, attempt: Some(&lost), now: Wall(9_100) };
+    let frames = vec![Frame { seq: 1, channel: "stdout".into(), bytes: vec![] }];
+    let done = Op::Complete(Completion { last_output_seq: Some(1), frames, ..Completion::default() });
+    let before = run.clone();
+    let short = Op::Complete(Completion { last_output_seq: Some(2), ..Completion::default() });
+    assert_eq!(say(&mut run, A, 1, short, &with), Err(ItemResult::Gap { expected: 1 }));
+    assert_eq!(run, before);
+    let change = say(&mut run, A, 1, done, &with).unwrap();
+    let views = derive::attempts(&run, vec![lost], None);
+    let markers: Vec<_> = derive::markers(&views).into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!((markers, change.frames[0].0), (vec![1, 2], 3), "its loss, its start, its frame");
+}
+
+#[test]
 fn output_is_a_gap_free_order() {
     let mut run = claimed(A);
     let change = plain(&mut run, A, 1, frame(1)).unwrap();

@@ -36,12 +36,7 @@ pub(crate) fn queues() -> [(&'static str, QueuePolicy); 3] {
         ("quick", QueuePolicy { lease_ttl: Millis::secs(3), max_running: Some(3), ..base.clone() }),
         (
             "strict",
-            QueuePolicy {
-                lease_ttl: Millis::secs(5),
-                offline_grace: Millis(500),
-                takeover: Takeover::Strict,
-                ..base
-            },
+            QueuePolicy { lease_ttl: Millis::secs(5), offline_grace: Millis(500), takeover: Takeover::Strict, ..base },
         ),
     ]
 }
@@ -110,7 +105,7 @@ fn new_run(w: &mut World) -> CreateRun {
         ms: rng.skewed(12_000),
         frames: rng.between(0, 4),
         checkpoints: if rng.chance(40) { 2 } else { 0 },
-        fails: if rng.chance(8) { 1 } else { 0 },
+        fails: u32::from(rng.chance(8)),
     };
     let id = RunId::from_parts(wall, rng.wide());
     let new = NewRun {

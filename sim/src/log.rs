@@ -9,16 +9,15 @@ const TAIL: usize = 120;
 
 /// The log.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     lines: VecDeque<String>,
     keep_all: bool,
     digest: u64,
-    count: u64,
 }
 
 impl Log {
     pub(crate) const fn new(keep_all: bool) -> Self {
-        Self { lines: VecDeque::new(), keep_all, digest: 0xCBF2_9CE4_8422_2325, count: 0 }
+        Self { lines: VecDeque::new(), keep_all, digest: 0xCBF2_9CE4_8422_2325 }
     }
 
     pub(crate) fn line(&mut self, now: u64, what: fmt::Arguments<'_>) {
@@ -33,24 +32,16 @@ impl Log {
         for byte in line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
-        self.count += 1;
         self.lines.push_back(line);
     }
 
     /// FNV-1a over all lines.
-    #[must_use]
-    pub const fn digest(&self) -> u64 {
+    pub(crate) const fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// How many lines there were.
-    #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.count
-    }
-
     /// The lines that were kept.
-    pub fn lines(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }
 }

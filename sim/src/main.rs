@@ -5,7 +5,8 @@
 use outlive_sim::{Options, SCENARIOS, Twin, by_name, play};
 use std::process::ExitCode;
 
-const USAGE: &str = "outlive-sim [--seed N] [--seeds COUNT] [--scenario NAME] [--seconds S] [--twin NAME] [--log] [--list]";
+const USAGE: &str =
+    "outlive-sim [--seed N] [--seeds COUNT] [--scenario NAME] [--seconds S] [--twin NAME] [--log] [--list]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

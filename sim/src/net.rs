@@ -65,7 +65,8 @@ impl World {
     pub(crate) fn link(&mut self, host: usize, conn: Conn) -> usize {
         let start = self.hosts[host].start;
         let boot = self.server.boot;
-        let link = Link { host, start, boot, conn, up_at: 0, down_at: 0, agent_end: true, server_end: true, dropped: false };
+        let link =
+            Link { host, start, boot, conn, up_at: 0, down_at: 0, agent_end: true, server_end: true, dropped: false };
         self.net.links.push(link);
         let id = self.net.links.len() - 1;
         self.hosts[host].links.insert(conn, id);

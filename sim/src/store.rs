@@ -35,7 +35,8 @@ pub(crate) struct Stormy {
 
 impl Stormy {
     pub(crate) fn new(clock: Arc<SimClock>, rng: Rng) -> Self {
-        let weather = Arc::new(Mutex::new(Weather { refuse: false, lose: 0, tear: 0, verdicts: (0, 0), struck: false, rng }));
+        let weather =
+            Arc::new(Mutex::new(Weather { refuse: false, lose: 0, tear: 0, verdicts: (0, 0), struck: false, rng }));
         let seen = Arc::clone(&weather);
         let script: Script = Box::new(move |call| {
             let mut w = seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -148,9 +148,10 @@ impl World {
         if let Err(violation) = check
             && self.failed.is_none()
         {
-            let names: Vec<_> = self.names.iter().filter(|(id, _)| violation.detail.contains(&id.to_string())).collect();
-            let names = names.iter().map(|(_, n)| format!("r{n} ")).collect::<String>();
-            self.log(format_args!("VIOLATION {names}{violation}"));
+            let names: Vec<_> =
+                self.names.iter().filter(|(id, _)| violation.detail.contains(&id.to_string())).collect();
+            let names: Vec<String> = names.iter().map(|(_, n)| format!("r{n}")).collect();
+            self.log(format_args!("VIOLATION {} {violation}", names.join(" ")));
             self.failed = Some(violation);
         }
     }

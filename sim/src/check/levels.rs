@@ -112,7 +112,7 @@ fn ready(w: &mut World, rows: &[Run]) {
             starved.insert(run.id);
         }
     }
-    for (run, lasted) in lasting(&mut w.truth.levels.starved, now, &starved){
+    for (run, lasted) in lasting(&mut w.truth.levels.starved, now, &starved) {
         let Some(((host, _), _)) = room else { continue };
         let session = w.hosts[host].holder.and_then(|holder| w.server.engine.session(holder, w.mono()));
         let what = format!("is ready while h{host} could take it (the engine sees {session:?})");

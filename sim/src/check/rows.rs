@@ -21,10 +21,18 @@ impl super::Truth {
     fn leased(&mut self, run: &Run) {
         let here = run.state.is_leased();
         let queue = self.by_queue.entry(run.queue).or_default();
-        if here { queue.insert(run.id) } else { queue.remove(&run.id) };
+        if here {
+            queue.insert(run.id)
+        } else {
+            queue.remove(&run.id)
+        };
         if let Some(key) = &run.serial_key {
             let serial = self.by_serial.entry(key.clone()).or_default();
-            if here { serial.insert(run.id) } else { serial.remove(&run.id) };
+            if here {
+                serial.insert(run.id)
+            } else {
+                serial.remove(&run.id)
+            };
         }
     }
 }

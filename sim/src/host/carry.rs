@@ -39,10 +39,10 @@ impl World {
                     self.up(link, Up::Message(Box::new(message)));
                 }
             }
-            Effect::Spawn(lease) => self.spawn(host, *lease),
+            Effect::Spawn(lease) => self.spawn(host, &lease),
             Effect::Stop(lease, how) => {
                 let process = self.hosts[host].processes.get(&lease);
-                let asked = process.is_none_or(|p| p.asked_to_end());
+                let asked = process.is_none_or(super::process::Process::asked_to_end);
                 if how == Stop::Kill {
                     let told = self.hosts[host].told || asked;
                     self.check(invariants::own_kill(lease, told));

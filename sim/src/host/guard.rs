@@ -24,7 +24,9 @@ impl World {
             self.guard_acts(host, &act);
             for (lease, event) in act.told() {
                 let pipe = self.chance.between(0, 2);
-                self.after(pipe, Owner::Agent(host, start), move |w| w.agent(host, Input::Guard { lease, event, at: now }));
+                self.after(pipe, Owner::Agent(host, start), move |w| {
+                    w.agent(host, Input::Guard { lease, event, at: now });
+                });
             }
         }
         let h = &self.hosts[host];
@@ -47,7 +49,8 @@ impl World {
     }
 
     fn guard_acts(&mut self, host: usize, act: &Act) {
-        let all = |leases: &std::collections::BTreeMap<LeaseRef, Option<i32>>| leases.keys().copied().collect::<Vec<_>>();
+        let all =
+            |leases: &std::collections::BTreeMap<LeaseRef, Option<i32>>| leases.keys().copied().collect::<Vec<_>>();
         match act {
             Act::Freeze(new, again) => {
                 for lease in all(new).into_iter().chain(all(again)) {

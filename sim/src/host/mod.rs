@@ -99,7 +99,11 @@ impl Host {
 
     /// Whether it could take a run now, as far as the world can see.
     pub(crate) fn could_take(&self) -> bool {
-        self.agent.is_some() && self.online && !self.paused && !self.leaving && self.busy() < self.profile.slots as usize
+        self.agent.is_some()
+            && self.online
+            && !self.paused
+            && !self.leaving
+            && self.busy() < self.profile.slots as usize
     }
 }
 

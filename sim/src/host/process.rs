@@ -64,7 +64,7 @@ impl Process {
 }
 
 impl World {
-    pub(super) fn spawn(&mut self, host: usize, lease: Lease) {
+    pub(super) fn spawn(&mut self, host: usize, lease: &Lease) {
         let name = lease.lease();
         let work = lease.input.read().unwrap_or(Work { ms: 10, frames: 0, checkpoints: 0, fails: 0 });
         let h = &mut self.hosts[host];
@@ -119,7 +119,9 @@ impl World {
 
     fn step_of(&mut self, host: usize, lease: LeaseRef, plan: u64) {
         let now = self.now;
-        let Some(p) = self.hosts[host].processes.get_mut(&lease).filter(|p| p.plan == plan && !p.frozen) else { return };
+        let Some(p) = self.hosts[host].processes.get_mut(&lease).filter(|p| p.plan == plan && !p.frozen) else {
+            return;
+        };
         p.done += now - p.since;
         p.since = now;
         p.step += 1;

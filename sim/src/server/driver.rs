@@ -10,7 +10,9 @@ use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Input, LeaseInfo, Presence, Say, SessionInfo,
 };
 use outlive_core::{Holder, HomeSeq, LeaseRef, RunId, State};
-use outlive_store::{ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, WorkerMark, Workers as _};
+use outlive_store::{
+    ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, WorkerMark, Workers as _,
+};
 use std::collections::BTreeMap;
 
 pub(crate) type Staged = BTreeMap<RunId, Lease>;
@@ -36,7 +38,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
         match effect {
             Effect::Say(_, conn, message) => say(w, conn, message, staged),
             Effect::Order(..) => {}
-            Effect::Claim(wanted) => claim(w, wanted),
+            Effect::Claim(wanted) => claim(w, &wanted),
             Effect::Verdict(wanted) => verdicts::write(w, wanted),
             Effect::Announce(holder, status) => {
                 w.log(format_args!("{holder} is {}", status.as_str()));
@@ -101,12 +103,12 @@ pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
     }
 }
 
-fn claim(w: &mut World, wanted: ClaimWanted) {
-    let order = order(w, &wanted);
+fn claim(w: &mut World, wanted: &ClaimWanted) {
+    let (order, token, holder) = (order(w, wanted), wanted.token, wanted.holder);
     w.job(move |w| {
         let result = store::now(w.db.store.claim(order));
         w.saw(result.as_ref().ok().map(|c| &c.commit));
-        w.reply(move |w| claimed(w, wanted.token, wanted.holder, result));
+        w.reply(move |w| claimed(w, token, holder, result));
     });
 }
 
@@ -194,7 +196,11 @@ pub(crate) fn wire_lease(w: &World, row: LeaseRow) -> (RunId, Lease) {
 }
 
 /// A session as the engine takes it: `session_info`.
-pub(crate) fn session_info(worker: &outlive_store::WorkerRow, home_seq: HomeSeq, leases: Vec<LeaseInfo>) -> SessionInfo {
+pub(crate) fn session_info(
+    worker: &outlive_store::WorkerRow,
+    home_seq: HomeSeq,
+    leases: Vec<LeaseInfo>,
+) -> SessionInfo {
     SessionInfo {
         holder: worker.holder(),
         profile: worker.profile.clone(),

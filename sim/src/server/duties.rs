@@ -53,11 +53,7 @@ fn tick(w: &mut World) {
     w.server.last_tick = w.now;
     let pulse = w.db.truth().pulse();
     let waited = w.server.oldest_call().map(|at| Millis(w.now - at));
-    let senses = Senses {
-        since_commit: pulse.since_commit,
-        pending_write: waited,
-        self_beat_sent: w.server.self_beat,
-    };
+    let senses = Senses { since_commit: pulse.since_commit, pending_write: waited, self_beat_sent: w.server.self_beat };
     input(w, Input::Tick(senses));
     again(w, TICK.0, tick);
 }

@@ -90,9 +90,8 @@ impl World {
         if self.server.up {
             return;
         }
-        let snapshot = match store::now(self.db.store.load()) {
-            Ok(snapshot) => snapshot,
-            Err(_) => return self.after(500, Owner::World, Self::start_server),
+        let Ok(snapshot) = store::now(self.db.store.load()) else {
+            return self.after(500, Owner::World, Self::start_server);
         };
         let (boot, recordings) = (self.server.boot + 1, std::mem::take(&mut self.server.recordings));
         self.server = Server { boot, up: true, recordings, replica: snapshot.replica, ..Server::new() };

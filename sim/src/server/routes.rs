@@ -11,7 +11,8 @@ use outlive_core::policy::derive;
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Holder, Millis, Reason, RunId};
 use outlive_store::{
-    Claimed, CreateError, CreateRequest, CreateRun, Registered, Registration, Runs as _, Verdict, WorkerMark, Workers as _,
+    Claimed, CreateError, CreateRequest, CreateRun, Registered, Registration, Runs as _, Verdict, WorkerMark,
+    Workers as _,
 };
 
 /// The namespace of everything.
@@ -35,7 +36,8 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
         recording.inputs.push((now, Input::Offer(offer.clone())));
     }
     let effects = w.server.engine.handle(Input::Offer(offer), now);
-    let wanted: Vec<_> = effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect();
+    let wanted: Vec<_> =
+        effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect();
     let claims = wanted.iter().map(|c| driver::order(w, c)).collect();
     let request = CreateRequest { namespace: NAMESPACE.to_owned(), runs: vec![run], idempotency: None, claims };
     w.job(move |w| {

@@ -79,7 +79,12 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
     };
     let holder = opened.worker.holder();
     let leases: Vec<_> = opened.leases.iter().map(|row| lease_info(w, row)).collect();
-    w.log(format_args!("{holder} has session {} on connection {} with {} leases", opened.home_seq, conn.0, leases.len()));
+    w.log(format_args!(
+        "{holder} has session {} on connection {} with {} leases",
+        opened.home_seq,
+        conn.0,
+        leases.len()
+    ));
     let info = session_info(&opened.worker, opened.home_seq, leases);
     let held = opened.leases.into_iter().map(|row| wire_lease(w, row)).collect();
     w.server.conns.insert(conn, Conn { link, holder, held, opened: true, ended: false });

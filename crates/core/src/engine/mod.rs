@@ -186,6 +186,11 @@ impl Engine {
         self.each(leases, |session, lease| {
             session.drop_lease(lease.run_id);
         });
+        // A worker may have granted credit for a slot before the end of its lease was stored: there is room only now.
+        let holders: BTreeSet<_> = leases.iter().map(|(holder, _)| *holder).collect();
+        for holder in holders {
+            self.match_session(holder);
+        }
     }
 
     /// What is known to have closed since the store was asked is left out.

@@ -442,3 +442,14 @@ fn a_longer_lease_for_the_queue_does_not_slow_the_beats_that_an_older_lease_need
     let effects = world.put(Input::Queue(Q, Liveness { lease_ttl: Millis::secs(60), ..policy() }));
     assert!(said(&effects).is_empty(), "{effects:?}");
 }
+
+#[test]
+fn credit_that_came_before_the_end_of_its_lease_is_used_when_the_end_is_stored() {
+    let mut world = World::new();
+    world.session(1, vec![info(5, policy()), info(6, policy()), info(7, policy()), info(8, policy())]);
+    world.beat(1, 1, 0, &[5, 6, 7, 8]);
+    world.put(Input::Ready(vec![C]));
+    assert!(claims(&world.beat(1, 2, 1, &[5, 6, 7, 8])).is_empty(), "all slots are held");
+    let effects = world.put(Input::Ended(vec![(holder(1), lease(5))]));
+    assert_eq!(claims(&effects)[0].max, 1);
+}

@@ -75,7 +75,10 @@ impl Engine {
             if let Some((reason, evidence)) = held.revoked {
                 gone.push((lease, reason, evidence));
             } else if first {
-                missing.push(lease);
+                // A lease over which a verdict is being written, or was perhaps, is given to nobody: its run may be elsewhere.
+                if !held.judged {
+                    missing.push(lease);
+                }
             } else if held.push_seq <= beat.seen_push_seq && (held.push_seq > 0 || has_read_held) {
                 held.absent_beats += 1;
                 if held.absent_beats >= ABSENT_BEATS {

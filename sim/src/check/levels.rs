@@ -40,6 +40,10 @@ pub(crate) fn look(w: &mut World) {
             Levels { disturbed: w.truth.levels.disturbed, restarted: u64::from(w.server.boot), ..Levels::default() };
     }
     if healthy {
+        // Whether a run is blocked by its serial key changes with other runs' writes, which name only those.
+        let waiting: Vec<_> =
+            w.truth.active.iter().filter(|id| w.truth.rows.get(id).is_some_and(Run::is_ready)).copied().collect();
+        waiting.into_iter().for_each(|id| w.reread(id));
         let rows: Vec<Run> = w.truth.active.iter().filter_map(|id| w.truth.rows.get(id)).cloned().collect();
         leases(w, &rows);
         ready(w, &rows);

@@ -46,13 +46,18 @@ impl World {
             None => Vec::new(),
         };
         for &id in &changed {
-            let check = self.refresh(id);
-            self.check(check);
+            self.reread(id);
         }
         for id in changed {
             let check = self.caps(id);
             self.check(check);
         }
+    }
+
+    /// Reads one row again.
+    pub(crate) fn reread(&mut self, id: RunId) {
+        let check = self.refresh(id);
+        self.check(check);
     }
 
     fn refresh(&mut self, id: RunId) -> Check {

@@ -15,8 +15,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// A Unix socket's path has at most 107 bytes; what is left for the state folder after `/attempts/<n>/socket`.
-const LONGEST_SOCKET_BASE: usize = 80;
+/// A Unix socket's path has at most 107 bytes; what is left for the folder of attempts after `/<n>/socket`.
+const LONGEST_SOCKET_BASE: usize = 79;
 
 /// Who this worker is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,14 +78,18 @@ impl StateDir {
         self.path.join("outbox")
     }
 
-    /// Where attempts have their folders: here, or, if the path is too long for a socket, in the machine's temporary folder.
-    #[must_use]
-    pub fn attempts(&self) -> PathBuf {
-        if self.path.as_os_str().len() <= LONGEST_SOCKET_BASE {
-            self.path.join("attempts")
-        } else {
-            std::env::temp_dir().join(format!("outlive-{}", self.identity.folder))
-        }
+    /// Where attempts have their folders: here, or, if the path is too long for a socket, where temporary files go.
+    ///
+    /// # Errors
+    /// [`AgentError::State`] if every such path is too long.
+    pub fn attempts(&self) -> Result<PathBuf, AgentError> {
+        let here = self.path.join("attempts");
+        let elsewhere = [std::env::temp_dir(), PathBuf::from("/tmp"), PathBuf::from("/var/tmp")];
+        let elsewhere = elsewhere.into_iter().map(|p| p.join(format!("outlive-{}", self.identity.folder)));
+        std::iter::once(here.clone())
+            .chain(elsewhere)
+            .find(|p| p.as_os_str().len() <= LONGEST_SOCKET_BASE && p.parent().is_some_and(Path::is_dir))
+            .ok_or(AgentError::State { path: here, source: io::ErrorKind::InvalidFilename.into() })
     }
 
     /// Ends whatever a dead predecessor left: processes that carry this folder's mark, their groups, their folders.
@@ -95,9 +99,10 @@ impl StateDir {
     pub fn sweep(&self) -> Result<(), AgentError> {
         reach::kill_prefix(&format!("{}.", self.identity.folder));
         cgroup::sweep(&self.identity.folder);
-        let attempts = self.attempts();
+        let attempts = self.attempts()?;
         let _ = fs::remove_dir_all(&attempts);
-        private_folder(&attempts).map_err(|source| AgentError::State { path: attempts, source })
+        // Made anew, never found: in a folder that others may write to, what is there could be theirs.
+        DirBuilder::new().mode(0o700).create(&attempts).map_err(|source| AgentError::State { path: attempts, source })
     }
 }
 
@@ -171,6 +176,7 @@ mod tests {
     fn a_long_path_moves_the_sockets_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("x".repeat(100))).unwrap();
-        assert!(state.attempts().as_os_str().len() <= LONGEST_SOCKET_BASE);
+        let attempts = state.attempts().unwrap();
+        assert!(attempts.as_os_str().len() <= LONGEST_SOCKET_BASE, "{}", attempts.display());
     }
 }

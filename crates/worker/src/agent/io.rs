@@ -108,7 +108,7 @@ impl Parts {
         let (outbox, outbox_writer) = outbox_thread(outbox, happenings.clone()).map_err(|e| internal(&e))?;
         let executor = if config.allow_exec {
             let spawner = Spawner::start().map_err(|e| internal(&e))?;
-            let context = ExecContext::new(name, state.attempts(), guard.domain.clone(), spawner);
+            let context = ExecContext::new(name, state.attempts()?, guard.domain.clone(), spawner);
             Some(Executor::start(context, config.slots, sender).map_err(|e| internal(&e))?)
         } else {
             None

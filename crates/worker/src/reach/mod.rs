@@ -10,8 +10,8 @@
 //! | cgroup v2, a group per lease | all descendants, whatever they do | `cgroup.freeze` | `cgroup.kill` |
 //! | signals | the process group, and every process that carries the variable | SIGSTOP, again until a pass finds nothing new | SIGKILL, likewise |
 //!
-//! A process is only ever signalled through a pidfd that was opened before it was recognised, so that a number that has been
-//! reused cannot be hit. A process group is signalled by its number only while its leader is not reaped.
+//! A process is only ever signalled through a descriptor that was opened before it was recognised, so that a number that has
+//! been reused cannot be hit. A process group is signalled by its number only while its leader is not reaped.
 
 pub mod cgroup;
 pub mod procfs;
@@ -65,7 +65,7 @@ impl Domain {
     /// A domain of this process; its folder of groups is made if the machine allows.
     #[must_use]
     pub fn new(prefix: String, mode: Mode) -> Self {
-        let session = rustix::process::getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get());
+        let session = procfs::own_session();
         let cgroup = (mode == Mode::Auto).then(|| cgroup::prepare(&prefix)).flatten();
         Self { prefix, session, cgroup }
     }

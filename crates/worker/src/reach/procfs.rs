@@ -1,8 +1,11 @@
 //! Processes, as `/proc` shows them.
 
 use super::LEASE_VARIABLE;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::fs;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
 
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +32,46 @@ impl Process {
 /// Reads one; none if it is gone, a zombie, or not to be touched.
 #[must_use]
 pub fn read(pid: i32) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields follow its last parenthesis.
-    let after = stat.iter().rposition(|&b| b == b')')? + 2;
-    let fields = std::str::from_utf8(stat.get(after..)?).ok()?;
-    let mut fields = fields.split_ascii_whitespace();
-    let state = *fields.next()?.as_bytes().first()?;
-    let _parent = fields.next()?;
-    let group = fields.next()?.parse().ok()?;
-    let session = fields.next()?.parse().ok()?;
-    let lease = fs::read(format!("/proc/{pid}/environ")).ok().and_then(|environ| lease_in(&environ));
-    let is_alive = !matches!(state, b'Z' | b'X');
-    is_alive.then_some(Process { pid, state, group, session, lease })
+    Folder::open(pid)?.process()
+}
+
+/// A process's folder in `/proc`, open: it stands for that process alone, however often its number is used again.
+struct Folder {
+    pid: i32,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    fn open(pid: i32) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Some(Self { pid, fd: rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty()).ok()? })
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let fd = rustix::fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut bytes = Vec::new();
+        File::from(fd).read_to_end(&mut bytes).ok().map(|_| bytes)
+    }
+
+    fn process(&self) -> Option<Process> {
+        let stat = self.read("stat")?;
+        // The name in parentheses may hold anything; the fields follow its last parenthesis.
+        let after = stat.iter().rposition(|&b| b == b')')? + 2;
+        let fields = std::str::from_utf8(stat.get(after..)?).ok()?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let _parent = fields.next()?;
+        let group = fields.next()?.parse().ok()?;
+        let session = fields.next()?.parse().ok()?;
+        let lease = self.read("environ").and_then(|environ| lease_in(&environ));
+        let is_alive = !matches!(state, b'Z' | b'X');
+        is_alive.then_some(Process { pid: self.pid, state, group, session, lease })
+    }
+
+    /// The folder serves as a pidfd: also where `/proc` shows the numbers of another PID namespace.
+    fn signal(&self, signal: Signal) -> bool {
+        pidfd_send_signal(&self.fd, signal).is_ok()
+    }
 }
 
 fn lease_in(environ: &[u8]) -> Option<String> {
@@ -52,19 +83,25 @@ fn lease_in(environ: &[u8]) -> Option<String> {
 
 /// Sends `signal` to every process that `wanted` recognises, once. How many.
 pub fn signal_all(signal: Signal, wanted: impl Fn(&Process) -> bool) -> usize {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let own = own();
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = names.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|&pid| pid > 1 && pid != own && read(pid).is_some_and(|p| wanted(&p)))
-        .filter(|&pid| signal_one(pid, signal, &wanted))
+    pids.filter(|&pid| pid > 1 && Some(pid) != own)
+        .filter_map(Folder::open)
+        .filter(|folder| folder.process().is_some_and(|p| wanted(&p)) && folder.signal(signal))
         .count()
 }
 
-/// Recognised again behind a pidfd, the process that is signalled is the one that was recognised.
-fn signal_one(pid: i32, signal: Signal, wanted: impl Fn(&Process) -> bool) -> bool {
-    let Some(process) = Pid::from_raw(pid) else { return false };
-    let Ok(fd) = pidfd_open(process, PidfdFlags::empty()) else { return false };
-    read(pid).is_some_and(|p| wanted(&p)) && pidfd_send_signal(&fd, signal).is_ok()
+/// This process's number, as `/proc` shows it.
+fn own() -> Option<i32> {
+    fs::read_link("/proc/self").ok()?.to_str()?.parse().ok()
+}
+
+/// The session of this process, as `/proc` shows it: 0 if its leader is in another PID namespace, as it is for what is
+/// started inside a container from outside.
+#[must_use]
+pub fn own_session() -> i32 {
+    own().and_then(read).map_or(0, |p| p.session)
 }
 
 #[cfg(test)]
@@ -73,10 +110,8 @@ mod tests {
 
     #[test]
     fn this_process_is_read() {
-        let own = rustix::process::getpid().as_raw_nonzero().get();
-        let process = read(own).unwrap();
-        assert_eq!(process.group, rustix::process::getpgrp().as_raw_nonzero().get());
-        assert!(!process.is_stopped());
+        let process = read(own().unwrap()).unwrap();
+        assert_eq!((process.session, process.is_stopped()), (own_session(), false));
         assert_eq!(read(-5), None);
     }
 

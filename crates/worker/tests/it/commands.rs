@@ -1,6 +1,6 @@
 //! Commands, without an agent: a job in, events out.
 
-use crate::support::{MODES, PATIENCE, carrying, lease, shell, unique, until};
+use crate::support::{MODES, PATIENCE, carrying, lease, shell, short_folder, unique, until};
 use outlive_api::session::Lease;
 use outlive_core::Json;
 use outlive_core::report::{ExitReport, Op};
@@ -57,7 +57,7 @@ impl Seen {
 
 impl Bench {
     fn new(mode: Mode) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = short_folder();
         let domain = Domain::new(format!("test.{:x}", unique()), mode);
         let spawner = Spawner::start().unwrap();
         let context = ExecContext::new("w-1".into(), folder.path().to_owned(), domain.clone(), spawner);

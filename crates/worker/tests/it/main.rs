@@ -5,4 +5,5 @@ mod commands;
 mod fake_server;
 mod guard;
 mod handlers;
+mod namespaces;
 mod support;

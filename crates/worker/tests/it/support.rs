@@ -7,7 +7,6 @@ use outlive_core::policy::{OnIsolation, Takeover};
 use outlive_core::{Epoch, Json, RunId};
 use outlive_worker::reach::Mode;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// No level takes longer to be reached on a machine that works at all.
@@ -25,10 +24,15 @@ pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// A number that no other test of this process, and no other process, uses.
+/// A number that no other test of this process, and no other process, uses; not even in another PID namespace.
 pub(crate) fn unique() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed)
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// A folder whose path leaves room for a socket's name, wherever temporary files go.
+pub(crate) fn short_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/tmp").unwrap()
 }
 
 pub(crate) fn lease(input: &serde_json::Value) -> Lease {

@@ -12,6 +12,7 @@ mod house;
 mod lint;
 mod needs;
 mod openapi;
+mod proc;
 mod rules;
 mod shell;
 mod sizes;

@@ -9,6 +9,7 @@ const SEEDS: &str = "3";
 
 /// Every stage in order. The tests come last, because their summary is the answer.
 pub(crate) fn all(runner: &[OsString]) -> Done {
+    crate::proc::mount();
     needs::provide(&[Of::Test])?;
     // One command builds all targets with one set of features, so that no later stage builds anything again.
     stage("build", || Cargo::new(["build", "--workspace", "--all-targets"]).run())?;

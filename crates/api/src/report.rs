@@ -223,7 +223,7 @@ impl WireItem {
             },
             OpName::Release => match (self.delay, self.hold) {
                 (Some(_), Some(true)) => return Err("either delay or hold".to_owned()),
-                (Some(delay), _) => Op::Release(Wait::Delay(delay)),
+                (Some(delay), _) => Op::Release(Wait::Delay { delay, note: self.note }),
                 (None, Some(true)) => Op::Release(Wait::Hold { note: self.note }),
                 _ => Op::Release(Wait::Nothing),
             },
@@ -275,7 +275,7 @@ impl From<Item> for WireItem {
             },
             Op::Lost { reason, exit } => Self { reason: Some(reason), exit, ..bare(OpName::Lost) },
             Op::Release(Wait::Nothing) => bare(OpName::Release),
-            Op::Release(Wait::Delay(delay)) => Self { delay: Some(delay), ..bare(OpName::Release) },
+            Op::Release(Wait::Delay { delay, note }) => Self { delay: Some(delay), note, ..bare(OpName::Release) },
             Op::Release(Wait::Hold { note }) => Self { hold: Some(true), note, ..bare(OpName::Release) },
             Op::Cancelled { exit } => Self { exit, ..bare(OpName::Cancelled) },
         }
@@ -346,6 +346,7 @@ mod tests {
             Op::Complete(Completion { last_output_seq: Some(2), ..Completion::default() }),
             Op::Lost { reason: Reason::ProcessKilled, exit: Some(ExitReport::default()) },
             Op::Release(Wait::Hold { note: None }),
+            Op::Release(Wait::Delay { delay: outlive_core::Millis::mins(10), note: Some("the rate limit".into()) }),
             Op::Cancelled { exit: None },
         ];
         for op in ops {

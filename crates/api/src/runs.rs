@@ -396,6 +396,18 @@ pub struct ReleaseBody {
     pub data: Option<Json>,
 }
 
+/// A message for the running attempt.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalBody {
+    /// 1 to 200 bytes.
+    pub name: String,
+    /// Any JSON, at most 64 KiB.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Json>,
+}
+
 /// One attempt.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {

@@ -2,7 +2,7 @@
 
 use crate::report::{WireItem, WireResult};
 use crate::session::{Held, Lease};
-use outlive_core::{Epoch, Incarnation, Millis, Reason, RunId, Wall, WorkerId};
+use outlive_core::{Epoch, Incarnation, Json, Millis, Reason, RunId, Wall, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -158,7 +158,7 @@ pub struct ReportAnswer {
 
 /// An order for a worker without a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "OrderFields")]
 pub enum WireOrder {
     /// End it.
     Cancel {
@@ -181,8 +181,57 @@ pub enum WireOrder {
         #[schema(value_type = String)]
         reason: Reason,
     },
+    /// A message for the attempt.
+    Signal {
+        /// The run.
+        #[schema(value_type = uuid::Uuid)]
+        run_id: RunId,
+        /// The epoch.
+        #[schema(value_type = i64)]
+        epoch: Epoch,
+        /// Its name.
+        name: String,
+        /// Its content.
+        #[schema(value_type = Object)]
+        data: Json,
+    },
     /// Take nothing new.
     Drain,
+}
+
+/// All fields of all orders: read without a tree between, because verbatim JSON cannot pass through one.
+#[derive(Deserialize)]
+struct OrderFields {
+    r#type: String,
+    run_id: Option<RunId>,
+    epoch: Option<Epoch>,
+    reason: Option<Reason>,
+    name: Option<String>,
+    data: Option<Json>,
+}
+
+impl TryFrom<OrderFields> for WireOrder {
+    type Error = String;
+
+    fn try_from(fields: OrderFields) -> Result<Self, String> {
+        if fields.r#type == "drain" {
+            return Ok(Self::Drain);
+        }
+        let missing = |field: &str| format!("{field} is missing");
+        let run_id = fields.run_id.ok_or_else(|| missing("run_id"))?;
+        let epoch = fields.epoch.ok_or_else(|| missing("epoch"))?;
+        match fields.r#type.as_str() {
+            "cancel" => Ok(Self::Cancel { run_id, epoch }),
+            "lost" => Ok(Self::Lost { run_id, epoch, reason: fields.reason.ok_or_else(|| missing("reason"))? }),
+            "signal" => Ok(Self::Signal {
+                run_id,
+                epoch,
+                name: fields.name.ok_or_else(|| missing("name"))?,
+                data: fields.data.unwrap_or_else(Json::null),
+            }),
+            other => Err(format!("\"{other}\" is not an order; expected cancel, lost, signal or drain")),
+        }
+    }
 }
 
 /// A worker as people see it.

@@ -149,7 +149,7 @@ impl<'a> Screen<'a> {
                 self.attempts += 1;
                 let (at, before) = (&a.worker_name, a.reason.filter(|_| a.recovered_from.is_some()));
                 let line = match before {
-                    Some(reason) if is_own_failure(reason) => {
+                    Some(reason) if reason.is_of_work() => {
                         format!("tries again at {at} (epoch {}){from}; before, {}", a.epoch, reason.text())
                     }
                     Some(Reason::LeaseReleased | Reason::WorkerLeft) => {
@@ -197,15 +197,6 @@ impl<'a> Screen<'a> {
             self.at_line_start = true;
         }
     }
-}
-
-/// Whether the work itself ended the attempt, not the loss of its worker.
-const fn is_own_failure(reason: Reason) -> bool {
-    use Reason::{ExitCode, HandlerError, OomKilled, OutputInvalid, ProgressTimeout, Rejected, RunTimeout, Signal};
-    matches!(
-        reason,
-        ExitCode | HandlerError | OomKilled | OutputInvalid | ProgressTimeout | Rejected | RunTimeout | Signal
-    )
 }
 
 fn cut(text: &str) -> String {

@@ -40,17 +40,28 @@ pub struct QueueFacts {
 
 /// What keeps a run where it is; nothing if the next claim takes it.
 #[must_use]
-pub fn explain(run: &Run, class: &MatchClass, workers: &[Candidate<'_>], queue: QueueFacts) -> Vec<Cause> {
+pub fn explain(
+    run: &Run,
+    note: Option<&str>,
+    class: &MatchClass,
+    workers: &[Candidate<'_>],
+    queue: QueueFacts,
+) -> Vec<Cause> {
     let cause = |code, detail: String| vec![Cause { code, detail }];
+    let asked = note.filter(|_| run.reason == Some(Reason::LeaseReleased));
     match run.state {
         State::Held => {
             let why = run.reason.map_or("its creator asked for it", Reason::text);
+            let why = asked.map_or_else(|| why.to_owned(), |note| format!("the work asked: {note}"));
             cause(
                 "held",
                 format!("it waits for a release because {why}; release it with: outlive runs release {}", run.id),
             )
         }
-        State::Scheduled => cause("scheduled_later", "it waits for its time".to_owned()),
+        State::Scheduled => {
+            let why = asked.map_or_else(String::new, |note| format!(" because the work asked: {note}"));
+            cause("scheduled_later", format!("it waits for its time{why}"))
+        }
         State::Queued => queued(run, class, workers, queue),
         _ => Vec::new(),
     }

@@ -144,7 +144,12 @@ pub enum Wait {
     /// Nothing: queued at once.
     Nothing,
     /// A time.
-    Delay(Millis),
+    Delay {
+        /// From now; at most [`LONGEST_WAIT`](crate::limits::sizes::LONGEST_WAIT).
+        delay: Millis,
+        /// What for, for people.
+        note: Option<String>,
+    },
     /// A person.
     Hold {
         /// For them to read.

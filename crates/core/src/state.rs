@@ -199,6 +199,22 @@ closed_set! {
 }
 
 impl Reason {
+    /// Whether the work itself failed, and not what ran it.
+    #[must_use]
+    pub const fn is_of_work(self) -> bool {
+        matches!(
+            self,
+            Self::ExitCode
+                | Self::HandlerError
+                | Self::OomKilled
+                | Self::OutputInvalid
+                | Self::ProgressTimeout
+                | Self::Rejected
+                | Self::RunTimeout
+                | Self::Signal
+        )
+    }
+
     /// One sentence for people.
     #[must_use]
     pub const fn text(self) -> &'static str {

@@ -11,7 +11,7 @@ use outlive_api::workers::WireOrder;
 use outlive_core::clock::Clock;
 use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, Say, SessionView,
-    VerdictResult, VerdictWanted,
+    VerdictResult, VerdictWanted, Way,
 };
 use outlive_core::run::LossBudget;
 use outlive_core::{Holder, LeaseRef, RunId};
@@ -53,6 +53,17 @@ struct Inner {
     orders: HashMap<Holder, Vec<WireOrder>>,
     undelivered: HashMap<Holder, Vec<Lease>>,
     last_conn: u64,
+}
+
+/// What became of a message for an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It is on its way.
+    Yes,
+    /// Its worker has no connection, or does not have the lease.
+    NotReachable,
+    /// Its worker does not read what it was told before.
+    TooMany,
 }
 
 /// The engine with its connections.
@@ -145,6 +156,25 @@ impl Driver {
     /// What a worker without a connection should be told.
     pub(crate) fn take_orders(&self, holder: Holder) -> Vec<WireOrder> {
         self.lock().orders.remove(&holder).unwrap_or_default()
+    }
+
+    /// A message for an attempt, behind everything that its worker was told before.
+    pub(crate) fn signal(&self, holder: Holder, lease: LeaseRef, name: String, data: outlive_core::Json) -> Told {
+        let mut inner = self.lock();
+        let LeaseRef { run_id, epoch } = lease;
+        match inner.engine.way_to(holder, lease) {
+            None => Told::NotReachable,
+            Some(Way::Orders) => inner.put_order(holder, WireOrder::Signal { run_id, epoch, name, data }),
+            Some(Way::Connection(conn)) => {
+                let Some(handle) = inner.conns.get(&conn) else { return Told::NotReachable };
+                // Messages of the engine itself must always find room.
+                if handle.out.capacity() < OUTBOX_MESSAGES / 2 {
+                    return Told::TooMany;
+                }
+                inner.put(holder, conn, Out::Message(ServerMessage::Signal { run_id, epoch, name, data }));
+                Told::Yes
+            }
+        }
     }
 
     /// Claims that a creation should make in its own transaction; the rest of the effects is carried out.
@@ -250,10 +280,17 @@ impl Inner {
             Say::Drain => WireOrder::Drain,
             _ => return,
         };
+        self.put_order(holder, order);
+    }
+
+    fn put_order(&mut self, holder: Holder, order: WireOrder) -> Told {
         let orders = self.orders.entry(holder).or_default();
-        if orders.len() < outlive_core::limits::sizes::BATCH && !orders.contains(&order) {
+        let is_new = matches!(order, WireOrder::Signal { .. }) || !orders.contains(&order);
+        let has_room = orders.len() < outlive_core::limits::sizes::BATCH;
+        if is_new && has_room {
             orders.push(order);
         }
+        if has_room { Told::Yes } else { Told::TooMany }
     }
 }
 

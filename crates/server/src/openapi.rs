@@ -22,6 +22,7 @@ use utoipa::OpenApi;
         routes::actions::cancel,
         routes::actions::retry,
         routes::actions::release,
+        routes::signal::signal,
         routes::actions::delete,
         routes::report::single,
         routes::register::register,

@@ -20,6 +20,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/runs/{id}/cancel", post(routes::actions::cancel))
         .route("/v1/runs/{id}/retry", post(routes::actions::retry))
         .route("/v1/runs/{id}/release", post(routes::actions::release))
+        .route("/v1/runs/{id}/signal", post(routes::signal::signal))
         .route("/v1/runs/{id}/attempts", get(routes::runs::attempts))
         .route("/v1/runs/{id}/events", get(routes::runs::events))
         .route("/v1/runs/{id}/explain", get(routes::runs::explain))

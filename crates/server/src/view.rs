@@ -153,9 +153,13 @@ fn run(row: RunRow, policy: &QueuePolicy) -> wire::Run {
     }
 }
 
+/// The reason in words, with what was said about this one: not about an earlier failure, or an earlier wait.
 fn reason_text(reason: Option<Reason>, note: Option<&str>, error: Option<&str>) -> Option<String> {
-    let text = reason?.text();
-    Some(match error.filter(|e| !e.is_empty()).or(note) {
+    let reason = reason?;
+    let text = reason.text();
+    let error = error.filter(|e| !e.is_empty() && reason.is_of_work());
+    let note = note.filter(|_| matches!(reason, Reason::LeaseReleased | Reason::Cancelled | Reason::Superseded));
+    Some(match error.or(note) {
         Some(more) => format!("{text}: {more}"),
         None => text.to_owned(),
     })

@@ -25,7 +25,7 @@ pub(crate) fn lease_row(conn: &Connection, run: Run, class: Arc<MatchClass>) -> 
         input: Json::parse(input)?,
         options: from_text(options)?.unwrap_or_default(),
         checkpoint: json(checkpoint)?,
-        resume_data: json(resume_data)?,
+        resume_data: json(resume_data)?.filter(|data| !data.is_null()),
     })
 }
 

@@ -318,7 +318,7 @@ pub(crate) fn detail(conn: &Connection, seq: i64) -> Done<Detail> {
         error: from_text(row.get(3)?)?,
         exit: from_text(row.get(4)?)?,
         note: row.get(5)?,
-        resume_data: json(row.get(6)?)?,
+        resume_data: json(row.get(6)?)?.filter(|data| !data.is_null()),
     })
 }
 

@@ -192,7 +192,7 @@ async fn say(w: &World, seen: &Seen, number: usize, what: u8) {
         3 => Op::Checkpoint(json("1")),
         4 => failure(),
         5 => Op::Release(Wait::Nothing),
-        6 => Op::Release(Wait::Delay(Millis::secs(2))),
+        6 => Op::Release(Wait::Delay { delay: Millis::secs(2), note: None }),
         _ => complete(),
     };
     let ends_well = matches!(op, Op::Complete(_));

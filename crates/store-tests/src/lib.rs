@@ -134,6 +134,7 @@ macro_rules! every_test {
                 a_held_run_is_queued_with_data_for_its_next_attempt
                 a_run_that_does_not_wait_refuses
                 a_hand_back_may_wait_or_hold_and_costs_nothing
+                resume_data_outlives_a_loss_and_goes_with_the_hand_back
                 a_scheduled_run_is_queued_when_it_is_due
                 held_and_queued_runs_expire
                 only_a_terminal_run_is_deleted_and_nothing_of_it_stays;

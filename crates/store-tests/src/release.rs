@@ -35,7 +35,7 @@ pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
     let held = w.leased(&session, &class).await;
     let id = held.run.id;
     w.say(&session, lease(&held), Op::Checkpoint(json("7"))).await;
-    w.say(&session, lease(&held), Op::Release(Wait::Delay(Millis::mins(10)))).await;
+    w.say(&session, lease(&held), Op::Release(Wait::Delay { delay: Millis::mins(10), note: None })).await;
     let row = w.row(id).await;
     assert_eq!((row.state, row.due_at), (State::Scheduled, Some(w.now() + Millis::mins(10))));
     w.store.release(TENANT, id, None).await.unwrap();
@@ -46,6 +46,20 @@ pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
     let row = w.get(id).await;
     assert_eq!((row.run.state, row.detail.note), (State::Held, note));
     assert_eq!((row.run.failures, row.run.losses), (0, 0));
+}
+
+pub async fn resume_data_outlives_a_loss_and_goes_with_the_hand_back(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let run = w.one_with(&class, |new| new.new.hold = true).await;
+    w.store.release(TENANT, run.id, Some(json("1"))).await.unwrap();
+    w.take(&session, &class).await;
+    w.lose(&session).await;
+    let next = w.worker("x").await;
+    let again = w.take(&next, &class).await;
+    assert_eq!(again.resume_data, Some(json("1")), "the lost attempt may not have used it");
+    w.say(&next, lease(&again), Op::Release(Wait::Hold { note: None })).await;
+    w.store.release(TENANT, run.id, None).await.unwrap();
+    assert_eq!(w.take(&next, &class).await.resume_data, None, "the next wait is another one");
 }
 
 pub async fn a_scheduled_run_is_queued_when_it_is_due(w: World) {

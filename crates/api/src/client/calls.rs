@@ -5,6 +5,7 @@ use crate::ops::{Recoveries, Server, StuckRuns};
 use crate::queues::{Queue, Queues};
 use crate::runs::{
     Attempts, CancelBody, CreatedRuns, Explanation, NewRun, NewRuns, ReleaseBody, RetryBody, Run, RunEvents, Runs,
+    SignalBody,
 };
 use crate::workers::{ClaimBody, Leases, Register, Registered, ReportAnswer, ReportBody, Worker, Workers};
 use hyper::Method;
@@ -92,6 +93,10 @@ impl Client {
 
     pub async fn retry_run(&self, id: RunId, body: &RetryBody) -> Result<Run, ClientError> {
         self.post(&format!("/v1/runs/{id}/retry"), body).await
+    }
+
+    pub async fn signal_run(&self, id: RunId, body: &SignalBody) -> Result<Run, ClientError> {
+        self.post(&format!("/v1/runs/{id}/signal"), body).await
     }
 
     pub async fn release_run(&self, id: RunId, body: &ReleaseBody) -> Result<Run, ClientError> {

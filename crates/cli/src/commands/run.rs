@@ -9,8 +9,10 @@ use crate::ids::{new_run as new_run_id, spoken};
 use crate::render::{Format, one, print, say, text};
 use outlive_api::client::sse::OutputQuery;
 use outlive_api::client::{Client, ClientError};
+use outlive_api::clock::SystemClock;
 use outlive_api::runs::{ExecInput, NewRun, OnConflict, OutputFormat, Run};
-use outlive_core::{Json, Millis, RunId};
+use outlive_core::clock::Clock as _;
+use outlive_core::{Json, Millis, RunId, Wall};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -57,6 +59,12 @@ pub(crate) struct Args {
     /// Runs with the same one never run at the same time
     #[arg(long, value_name = "KEY", help_heading = "Where and when")]
     serial_key: Option<String>,
+    /// Not before: a time (RFC 3339), or how long from now
+    #[arg(long, value_name = "TIME", value_parser = point_in_time, conflicts_with = "hold", help_heading = "Where and when")]
+    run_at: Option<Wall>,
+    /// Not before somebody says: outlive runs release RUN
+    #[arg(long, help_heading = "Where and when")]
+    hold: bool,
     /// A variable: NAME=VALUE, or NAME to pass the caller's; may be repeated
     #[arg(short, long, value_name = "NAME[=VALUE]", help_heading = "The process")]
     env: Vec<String>,
@@ -139,11 +147,21 @@ fn new_run(client: &Client, args: &Args) -> Result<NewRun, Failure> {
         key: args.key.clone(),
         on_conflict,
         serial_key: args.serial_key.clone(),
+        run_at: args.run_at,
+        hold: args.hold,
         run_timeout: args.timeout,
         max_attempts: args.max_attempts,
         tags: args.tag.iter().cloned().collect(),
         ..NewRun::of("exec", Json::of(&input)?)
     })
+}
+
+/// `2026-11-22T10:00:00Z`, or `10m` from now.
+fn point_in_time(text: &str) -> Result<Wall, String> {
+    match text.parse::<Millis>() {
+        Ok(wait) => Ok(SystemClock.wall() + wait),
+        Err(_) => outlive_api::time::parse(text).map_err(|e| format!("{e}, nor a duration like 10m")),
+    }
 }
 
 fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, Failure> {

@@ -47,6 +47,8 @@ enum Command {
     Retry(runs_act::RetryArgs),
     /// Let held or scheduled runs go now
     Release(runs_act::ReleaseArgs),
+    /// Send a message to running attempts
+    Signal(runs_act::SignalArgs),
     /// Delete ended runs with their output
     Delete(runs_act::DeleteArgs),
 }
@@ -62,6 +64,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
         Command::Cancel(args) => runs_act::cancel(cx, &args).await,
         Command::Retry(args) => runs_act::retry(cx, &args).await,
         Command::Release(args) => runs_act::release(cx, &args).await,
+        Command::Signal(args) => runs_act::signal(cx, &args).await,
         Command::Delete(args) => runs_act::delete(cx, &args).await,
     }
 }

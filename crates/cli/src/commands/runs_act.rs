@@ -1,4 +1,4 @@
-//! `outlive runs cancel|retry|release|delete`: on named runs, or on all that match.
+//! `outlive runs cancel|retry|release|signal|delete`: on named runs, or on all that match.
 
 use super::Done;
 use super::runs::Several;
@@ -8,7 +8,7 @@ use crate::ids::spoken;
 use crate::render::{Format, list, print, say, text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use outlive_api::client::ClientError;
-use outlive_api::runs::{CancelBody, ReleaseBody, RetryBody, Run};
+use outlive_api::runs::{CancelBody, ReleaseBody, RetryBody, Run, SignalBody};
 use outlive_core::{Json, RunId};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -40,6 +40,18 @@ pub(crate) struct ReleaseArgs {
     /// Reaches the next attempt as its resume data, as JSON
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignalArgs {
+    /// The message's name
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Its content, as JSON (at most 64 KiB)
+    #[arg(long, value_name = "JSON")]
+    data: Option<String>,
+    #[command(flatten)]
+    several: Several,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +96,17 @@ pub(crate) async fn release(cx: &Context, args: &ReleaseArgs) -> Done {
     let ids = args.several.resolve(&client, "release").await?;
     let done = each(&ids, "releasing", async |id| client.release_run(id, &body).await).await;
     finish(cx, done, |run| format!("{} is {}", spoken(run.id), run.state))
+}
+
+pub(crate) async fn signal(cx: &Context, args: &SignalArgs) -> Done {
+    let client = cx.client()?;
+    let body = SignalBody { name: args.name.clone(), data: json(args.data.as_deref(), "--data")? };
+    let ids = args.several.resolve(&client, "signal").await?;
+    let done = each(&ids, "signalling", async |id| client.signal_run(id, &body).await).await;
+    finish(cx, done, |run| {
+        let worker = run.lease.as_ref().map_or_else(String::new, |l| format!(" at {}", l.worker_name));
+        format!("{} is told \"{}\"{worker} (epoch {})", spoken(run.id), body.name, run.epoch)
+    })
 }
 
 pub(crate) async fn delete(cx: &Context, args: &DeleteArgs) -> Done {

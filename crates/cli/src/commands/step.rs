@@ -3,12 +3,15 @@
 //! Scripts call it often, so it starts no runtime: one line up, one line down.
 
 use super::Done;
-use crate::config::Attempt;
+use crate::config::{self, Attempt};
 use crate::exit::{Exit, Failure};
+use crate::render::print;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use clap::Subcommand;
 use outlive_core::{Json, Millis};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 const EXAMPLES: &str = "Examples, inside a run:
@@ -16,6 +19,9 @@ const EXAMPLES: &str = "Examples, inside a run:
   outlive step checkpoint '{\"page\": 4}'          the next attempt finds it in $OUTLIVE_CHECKPOINT_FILE
   ./report | outlive step output --channel report
   outlive step release --delay 10m               hand the run back, go on later
+  outlive step release --hold --note 'approve?'  … when somebody says: outlive runs release RUN --data '{\"ok\":true}'
+  outlive step show                              what the last attempt saved, what the release brought
+  outlive step signal approve --timeout 10m      wait for: outlive runs signal RUN --name approve --data JSON
 ";
 
 /// Say something about the run that this command is: progress, a checkpoint, output
@@ -51,6 +57,16 @@ enum Command {
         /// What to write; default: standard input
         text: Option<String>,
     },
+    /// Print what this attempt starts from, as JSON: checkpoint, data of the release, attempt
+    Show,
+    /// Print the data of the next signal; each signal is taken once
+    Signal {
+        /// Only signals of this name; without it any, printed with their names
+        name: Option<String>,
+        /// Give up after this long (exit code 7)
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Millis>,
+    },
     /// Hand the run back without cost; the checkpoint stays
     Release {
         /// Queue it again after this long
@@ -85,18 +101,39 @@ pub(crate) fn run(args: Args) -> Done {
             let data = Json::parse(data).map_err(|e| Failure::usage(format!("the checkpoint is not JSON: {e}")))?;
             channel.call("checkpoint", &json!({}), Some(&data))
         }
-        Command::Output { channel: name, text: Some(text) } => channel.output(&name, &text),
+        Command::Output { channel: name, text: Some(text) } => channel.output(&name, text.as_bytes()),
         Command::Output { channel: name, text: None } => {
             for line in std::io::stdin().lock().split(b'\n') {
-                channel.output(&name, &String::from_utf8_lossy(&line?))?;
+                channel.output(&name, &line?)?;
             }
             Ok(Exit::Ok)
         }
+        Command::Show => show(&channel.attempt),
+        Command::Signal { name, timeout } => channel.signal(name.as_deref(), timeout),
         Command::Release { delay, hold, note } => {
             let hold = hold.then_some(true);
             channel.call("release", &json!({"delay": delay, "hold": hold, "note": note}), None)
         }
     }
+}
+
+/// What this attempt starts from.
+fn show(attempt: &Attempt) -> Done {
+    let file = |name: &str| -> Result<String, Failure> {
+        let text = config::variable(name).and_then(|path| std::fs::read_to_string(path).ok());
+        Ok(text.map(Json::parse).transpose()?.map_or_else(|| "null".to_owned(), |json| json.text().to_owned()))
+    };
+    let number = |name: &str| config::variable(name).and_then(|v| v.parse::<u64>().ok()).unwrap_or_default();
+    let recovered = config::variable("OUTLIVE_RECOVERED").is_some_and(|v| v == "true");
+    print(&format!(
+        "{{\"run_id\":\"{}\",\"epoch\":{},\"attempt\":{},\"recovered\":{recovered},\"checkpoint\":{},\"resume_data\":{}}}",
+        attempt.run_id,
+        attempt.epoch,
+        number("OUTLIVE_ATTEMPT"),
+        file("OUTLIVE_CHECKPOINT_FILE")?,
+        file("OUTLIVE_RESUME_FILE")?
+    ))?;
+    Ok(Exit::Ok)
 }
 
 fn read_all() -> Result<String, Failure> {
@@ -120,12 +157,51 @@ impl Channel {
         Ok(Self { attempt, stream: BufReader::new(stream), next: 1 })
     }
 
-    fn output(&mut self, channel: &str, text: &str) -> Done {
-        self.call("output", &json!({"channel": channel, "text": format!("{text}\n")}), None)
+    /// A line, as the bytes that it is.
+    fn output(&mut self, channel: &str, line: &[u8]) -> Done {
+        let line = [line, b"\n"].concat();
+        let fields = match std::str::from_utf8(&line) {
+            Ok(text) => json!({"channel": channel, "text": text}),
+            Err(_) => json!({"channel": channel, "base64": BASE64_STANDARD.encode(&line)}),
+        };
+        self.call("output", &fields, None)
+    }
+
+    fn signal(&mut self, name: Option<&str>, timeout: Option<Millis>) -> Done {
+        #[derive(Deserialize)]
+        struct Taken {
+            name: String,
+            data: Json,
+        }
+        let patience = timeout.map(Millis::duration).filter(|t| !t.is_zero());
+        self.stream.get_ref().set_read_timeout(patience)?;
+        let line = match self.ask("signal", &json!({"name": name}), None) {
+            Ok(line) => line,
+            Err(failure) if failure.exit == Exit::WaitTimedOut => {
+                let what = name.map_or_else(|| "signal".to_owned(), |n| format!("signal \"{n}\""));
+                let waited = timeout.unwrap_or_default();
+                return Err(Failure::new(Exit::WaitTimedOut, format!("no {what} came within {waited}")));
+            }
+            Err(failure) => return Err(failure),
+        };
+        read_answer(&serde_json::from_str(&line)?)?;
+        let taken: Taken = serde_json::from_str(&line)?;
+        let data = taken.data.text();
+        print(&if name.is_some() {
+            data.to_owned()
+        } else {
+            format!("{{\"name\":{},\"data\":{data}}}", json!(taken.name))
+        })?;
+        Ok(Exit::Ok)
     }
 
     /// One statement and its answer.
     fn call(&mut self, op: &str, fields: &Value, data: Option<&Json>) -> Done {
+        read_answer(&serde_json::from_str(&self.ask(op, fields, data)?)?)
+    }
+
+    /// One statement; the line that answers it.
+    fn ask(&mut self, op: &str, fields: &Value, data: Option<&Json>) -> Result<String, Failure> {
         let reference = self.next;
         self.next += 1;
         let mut line = Map::new();
@@ -147,15 +223,20 @@ impl Channel {
         self.answer(reference)
     }
 
-    fn answer(&mut self, reference: u64) -> Done {
+    fn answer(&mut self, reference: u64) -> Result<String, Failure> {
         loop {
             let mut line = String::new();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err(Failure::new(Exit::Unreachable, "the agent went away before it answered"));
+            match self.stream.read_line(&mut line) {
+                Ok(0) => return Err(Failure::new(Exit::Unreachable, "the agent went away before it answered")),
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(Failure::new(Exit::WaitTimedOut, "no answer came in time"));
+                }
+                Err(e) => return Err(e.into()),
             }
             let answer: Value = serde_json::from_str(&line)?;
             if answer["ref"] == reference {
-                return read_answer(&answer);
+                return Ok(line);
             }
         }
     }

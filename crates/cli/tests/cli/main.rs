@@ -6,3 +6,4 @@ mod dev;
 mod outage;
 mod support;
 mod takeover;
+mod waiting;

@@ -146,6 +146,18 @@ impl Engine {
         leases.map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect()
     }
 
+    /// How to tell a worker something about a lease, if it has the lease and can be told.
+    #[must_use]
+    pub fn way_to(&self, holder: Holder, lease: LeaseRef) -> Option<Way> {
+        let session = self.sessions.get(&holder)?;
+        session.leases.get(&lease.run_id).filter(|l| l.epoch == lease.epoch)?;
+        if session.presence == Presence::Session {
+            session.conn.as_ref().filter(|c| c.greeted).map(|c| Way::Connection(c.id))
+        } else {
+            Some(Way::Orders)
+        }
+    }
+
     /// Whether it is a worker without connections, which is told things when it asks.
     #[must_use]
     pub fn polls(&self, holder: Holder) -> bool {
@@ -230,6 +242,15 @@ impl Engine {
         let window = session.window();
         self.say(holder, Say::Hello { home_seq, heartbeat, window, proxied });
     }
+}
+
+/// How a worker can be told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// On its connection, at once.
+    Connection(ConnId),
+    /// With its next report's answer.
+    Orders,
 }
 
 /// A session as people may see it.

@@ -4,6 +4,7 @@ use super::record::{Attempt, Change, ClosedBy, EventKind, Evidence, RecoveryStep
 use super::report::ReportContext;
 use crate::budget::{Next, after_failure, after_loss};
 use crate::class::rank;
+use crate::json::Json;
 use crate::limits::by_reason;
 use crate::options::Budgets;
 use crate::policy::QueuePolicy;
@@ -158,9 +159,14 @@ impl Run {
         self.reason = Some(Reason::LeaseReleased);
         self.close_attempt(change, ClosedBy::Report, None, Reason::LeaseReleased, now, now);
         change.event(self, EventKind::HandedBack, now, None);
+        if wait != Wait::Nothing {
+            // Work that asks to wait has used what it was given. A drain, a loss or a failure say nothing of that, and leave it.
+            change.detail.resume_data = Some(Json::null());
+        }
         let next = match wait {
             Wait::Nothing => Next::Requeue,
-            Wait::Delay(delay) => {
+            Wait::Delay { delay, note } => {
+                change.detail.note = note;
                 self.rank = rank(now + delay, self.priority);
                 Next::After(delay)
             }

@@ -304,7 +304,7 @@ pub struct DetailPatch {
     pub error: Option<ErrorReport>,
     /// How the last process ended.
     pub exit: Option<ExitReport>,
-    /// Data for the next attempt, from whoever released it.
+    /// Data for the next attempt, from whoever released it; `null` takes back what there was.
     pub resume_data: Option<Json>,
     /// A note for people: why it waits, or why it was cancelled.
     pub note: Option<String>,

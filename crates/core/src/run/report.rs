@@ -205,7 +205,9 @@ fn refusal(op: &Op) -> Option<String> {
         }
         Op::Complete(completion) => refusal_of_completion(completion),
         Op::Fail(f) if f.retry_after.is_some_and(|wait| wait > sizes::LONGEST_WAIT) => Some(too_long("retry_after")),
-        Op::Release(crate::report::Wait::Delay(wait)) if *wait > sizes::LONGEST_WAIT => Some(too_long("delay")),
+        Op::Release(crate::report::Wait::Delay { delay, .. }) if *delay > sizes::LONGEST_WAIT => {
+            Some(too_long("delay"))
+        }
         _ => None,
     }
 }

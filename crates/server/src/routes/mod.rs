@@ -11,5 +11,6 @@ pub(crate) mod register;
 pub(crate) mod report;
 pub(crate) mod runs;
 pub(crate) mod server;
+pub(crate) mod signal;
 pub(crate) mod stuck;
 pub(crate) mod workers;

@@ -202,7 +202,10 @@ pub(crate) async fn explain(
     let row = app.store.get(&namespace, id).await?.ok_or_else(|| Fault::run_not_found(id))?;
     let running = app.store.queue_counts(row.run.queue).await?.running;
     let found = app.with_candidates(&namespace, |workers| app.causes(&row, workers, running)).await?;
-    let because = found.into_iter().map(|c| wire::Because { code: c.code.to_owned(), detail: c.detail }).collect();
+    let until = row.run.due_at.filter(|_| row.run.state == outlive_core::State::Scheduled).map(outlive_api::time::text);
+    let until = until.map_or_else(String::new, |at| format!(", {at}"));
+    let because = |c: Cause| wire::Because { code: c.code.to_owned(), detail: format!("{}{until}", c.detail) };
+    let because = found.into_iter().map(because).collect();
     Ok(Json(wire::Explanation { state: row.run.state, because }))
 }
 
@@ -244,7 +247,7 @@ impl App {
             max_running: queue.as_ref().and_then(|q| q.policy.max_running),
             rated: queue.as_ref().is_some_and(|q| q.policy.rate.is_some()),
         };
-        causes(&row.run, &row.class, workers, facts)
+        causes(&row.run, row.detail.note.as_deref(), &row.class, workers, facts)
     }
 
     /// Whether a run is stuck, by what is in memory: cheap enough for every row of a list.

@@ -5,4 +5,5 @@ mod restart;
 mod runs;
 mod safety;
 mod sessions;
+mod signals;
 mod support;

@@ -177,7 +177,7 @@ fn no_progress_is_a_failure_and_output_and_thawing_count_as_progress() {
 fn a_release_waits_for_the_end_of_the_process() {
     let mut world = World::connected(1);
     let run = world.running(1);
-    let op = Op::Release(Wait::Delay(Millis::mins(10)));
+    let op = Op::Release(Wait::Delay { delay: Millis::mins(10), note: None });
     world.child(run, ChildEvent::Said { reference: Some(1), op });
     assert!(world.items().is_empty());
     assert!(world.has(|e| matches!(e, Effect::Tell(_, Down::Answer { reference: 1, result: WireResult::Ok }))));

@@ -6,8 +6,13 @@
 //! ```
 //!
 //! Any process of the attempt may connect, several at once. An answer goes to the connection that asked; a checkpoint is
-//! answered when the server has it. `cancel` and `drain` are levels: who connects later is told too. A signal goes to every
-//! connection; while there is none it waits for the first.
+//! answered when the server has it. `cancel` and `drain` are levels: who connects later is told too.
+//!
+//! A signal goes to every connection that is open when it comes. It is also kept, so that scripts need no open connection:
+//! `{"ref":2,"op":"signal","name":"approve"}` takes the oldest one of that name (of any name, if none is given) and is
+//! answered `{"ref":2,"status":"ok","name":"approve","data":…}` as soon as there is one. Each is taken once.
+
+mod signals;
 
 use crate::agent::ChildEvent;
 use crate::runtime::Sender;
@@ -16,7 +21,8 @@ use outlive_core::limits::sizes;
 use outlive_core::report::Op;
 use outlive_core::{Json, LeaseRef, Reason};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use signals::{Asked, Signals};
+use std::collections::BTreeMap;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -88,7 +94,7 @@ pub(crate) struct Channel {
     asked: BTreeMap<u64, (u64, Option<u64>)>,
     next_reference: u64,
     levels: Vec<String>,
-    signals: VecDeque<String>,
+    signals: Signals,
 }
 
 impl Channel {
@@ -102,7 +108,7 @@ impl Channel {
             asked: BTreeMap::new(),
             next_reference: 0,
             levels: Vec::new(),
-            signals: VecDeque::new(),
+            signals: Signals::default(),
         }
     }
 
@@ -135,18 +141,27 @@ impl Channel {
         let (lines, waiting) = mpsc::channel(BACKLOG);
         tokio::spawn(read_lines(connection, read, up));
         tokio::spawn(write_lines(write, waiting));
-        for line in self.levels.iter().cloned().chain(self.signals.drain(..)) {
-            let _ = lines.try_send(line);
+        for line in &self.levels {
+            let _ = lines.try_send(line.clone());
         }
         self.connections.insert(connection, lines);
     }
 
     fn disconnect(&mut self, connection: u64) {
         self.connections.remove(&connection);
+        self.signals.forget(connection);
     }
 
     async fn line(&mut self, connection: u64, line: &str) {
         let reference = serde_json::from_str::<Reference>(line).ok().and_then(|r| r.r#ref);
+        if let Some(asked) = Asked::parse(connection, line) {
+            match self.signals.ask(asked) {
+                Ok(Some((connection, line))) => self.write(connection, line),
+                Ok(None) => {}
+                Err(detail) => self.answer(connection, reference, &WireResult::Invalid { detail }),
+            }
+            return;
+        }
         let op = match parse(self.lease, line) {
             Ok(op) => op,
             Err(detail) => {
@@ -183,16 +198,17 @@ impl Channel {
                 return;
             }
             Down::Cancel { reason } => text(&Order::Cancel { reason: *reason }),
-            Down::Signal { name, data } => text(&Order::Signal { name, data }),
+            Down::Signal { name, data } => {
+                if let Some((connection, line)) = self.signals.came(name, data) {
+                    self.write(connection, line);
+                }
+                text(&Order::Signal { name, data })
+            }
             Down::Drain => text(&Order::Drain),
         };
         let is_signal = matches!(message, Down::Signal { .. });
         if !is_signal && !self.levels.contains(&line) {
             self.levels.push(line.clone());
-        }
-        if is_signal && self.connections.is_empty() && self.signals.len() < BACKLOG {
-            self.signals.push_back(line);
-            return;
         }
         let connections: Vec<u64> = self.connections.keys().copied().collect();
         for connection in connections {

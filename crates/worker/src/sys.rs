@@ -14,10 +14,14 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus};
 use tokio::io::unix::AsyncFd;
 
-/// Lets the child join `group` (a `cgroup.procs` file), lead a process group of its own, and die with the thread that
-/// starts it.
+/// The last real-time signal.
+const LAST_SIGNAL: i32 = 64;
+
+/// Lets the child join `group` (a `cgroup.procs` file), lead a process group of its own, begin with no signal ignored, and
+/// die with the thread that starts it.
 ///
-/// If the agent died before the child could ask for that, the child ends itself.
+/// If the agent died before the child could ask for that, the child ends itself. Signals: a shell that starts an agent in the
+/// background lets it ignore SIGINT and SIGQUIT, `nohup` SIGHUP; what a command does must not depend on that.
 pub fn contain(command: &mut Command, group: Option<OwnedFd>) {
     let parent = rustix::process::getpid();
     let prepare = move || {
@@ -25,6 +29,10 @@ pub fn contain(command: &mut Command, group: Option<OwnedFd>) {
             rustix::io::write(group.as_fd(), b"0")?;
         }
         rustix::process::setpgid(None, None)?;
+        for signal in 1..=LAST_SIGNAL {
+            // SAFETY: no handler is installed. What cannot be changed (SIGKILL, SIGSTOP, libc's own) is left as it is.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into());

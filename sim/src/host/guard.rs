@@ -62,9 +62,10 @@ impl World {
                     self.thaw_process(host, lease);
                 }
             }
-            Act::Kill(leases) => {
-                for lease in all(leases) {
+            Act::Kill(new, again) => {
+                for lease in all(new).into_iter().chain(all(again)) {
                     self.kill_process(host, lease, None);
+                    self.hosts[host].guard.gone([lease]);
                 }
             }
         }

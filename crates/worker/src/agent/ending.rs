@@ -41,8 +41,8 @@ fn own_end(end: End, last: Option<i64>) -> Op {
             Verdict::Failed(reason, message) => fail(reason, &message, Some(exit), last),
             Verdict::Killed => Op::Lost { reason: Reason::ProcessKilled, exit: Some(exit) },
         },
-        End::Rejected { message } => match fail(Reason::Rejected, &message, None, last) {
-            Op::Fail(failure) => Op::Fail(Failure { permanent: true, ..failure }),
+        End::Rejected { message, permanent } => match fail(Reason::Rejected, &message, None, last) {
+            Op::Fail(failure) => Op::Fail(Failure { permanent, ..failure }),
             other => other,
         },
         End::HostFailed { .. } => Op::Lost { reason: Reason::WorkerExited, exit: None },

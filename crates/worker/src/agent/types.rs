@@ -112,10 +112,12 @@ pub enum End {
         /// What became of its output.
         output: Parsed,
     },
-    /// The work could not begin, and would not begin elsewhere either.
+    /// The work could not begin: something about it, or about the worker's folders, must be changed first.
     Rejected {
         /// What to change.
         message: String,
+        /// Whether it would not begin elsewhere either.
+        permanent: bool,
     },
     /// The host could not start it now.
     HostFailed {

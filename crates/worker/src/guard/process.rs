@@ -11,6 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -119,7 +120,13 @@ impl GuardProcess {
                 Act::Thaw(leases) => {
                     let _ = domain.set_frozen(leases, false);
                 }
-                Act::Kill(leases) => domain.kill(leases),
+                Act::Kill(new, again) => {
+                    let all: BTreeMap<_, _> = new.iter().chain(again).map(|(&lease, &group)| (lease, group)).collect();
+                    // One pass: the rest of what is due does not wait for a process that does not die.
+                    if !domain.kill_once(&all) {
+                        self.watch.gone(all.into_keys());
+                    }
+                }
             }
             for (lease, event) in act.told() {
                 self.tell(Reply::Did(lease, event, now));

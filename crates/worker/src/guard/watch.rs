@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 const STOP_AGAIN: Millis = Millis(25);
 /// The longest time between two such passes.
 const STOP_AGAIN_AT_LEAST: Millis = Millis::secs(1);
+/// What was killed is looked for again after this, then after twice as long each time, until a pass finds nothing.
+const KILL_AGAIN: Millis = Millis(1);
+/// The longest time between two such passes: a process that waits for a disk cannot be hurried.
+const KILL_AGAIN_AT_LEAST: Millis = Millis(20);
 
 /// A lease.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,11 @@ enum Level {
         again: Mono,
         pause: Millis,
     },
+    /// A pass has killed something: another one looks whether anything is left.
+    Killing {
+        again: Mono,
+        pause: Millis,
+    },
     Stopped,
 }
 
@@ -41,8 +50,8 @@ pub enum Act {
     Freeze(BTreeMap<LeaseRef, Option<i32>>, BTreeMap<LeaseRef, Option<i32>>),
     /// Let it go on.
     Thaw(BTreeMap<LeaseRef, Option<i32>>),
-    /// Kill it.
-    Kill(BTreeMap<LeaseRef, Option<i32>>),
+    /// Kill it, or kill again what a pass has found, in which case nobody is told.
+    Kill(BTreeMap<LeaseRef, Option<i32>>, BTreeMap<LeaseRef, Option<i32>>),
 }
 
 /// Everything that is watched.
@@ -81,13 +90,23 @@ impl Watch {
 
     /// Brings every lease to its level. What must be done for that, in order.
     pub fn due(&mut self, now: Mono) -> Vec<Act> {
-        let (mut freeze, mut again, mut thaw, mut kill) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut freeze, mut again, mut thaw) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut kill, mut kill_again) = (BTreeMap::new(), BTreeMap::new());
         for (&lease, watched) in &mut self.leases {
             let over = trust::is_over(watched.deadline, now);
             let into = match (watched.isolation, over, watched.level) {
                 (OnIsolation::Continue, ..) | (_, _, Level::Stopped) | (_, false, Level::Running) => continue,
-                (OnIsolation::Freeze, true, Level::Frozen { again: at, .. }) if now < at => continue,
+                (OnIsolation::Freeze, true, Level::Frozen { again: at, .. })
+                | (_, _, Level::Killing { again: at, .. })
+                    if now < at =>
+                {
+                    continue;
+                }
+                (_, _, Level::Killing { pause, .. }) => {
+                    let pause = Millis(pause.0 * 2).min(KILL_AGAIN_AT_LEAST);
+                    watched.level = Level::Killing { again: now + pause, pause };
+                    &mut kill_again
+                }
                 (OnIsolation::Freeze, true, level) => {
                     let (pause, into) = match level {
                         Level::Frozen { pause, .. } => (Millis(pause.0 * 2).min(STOP_AGAIN_AT_LEAST), &mut again),
@@ -97,7 +116,7 @@ impl Watch {
                     into
                 }
                 (OnIsolation::Stop, true, _) => {
-                    watched.level = Level::Stopped;
+                    watched.level = Level::Killing { again: now + KILL_AGAIN, pause: KILL_AGAIN };
                     &mut kill
                 }
                 (_, false, _) => {
@@ -108,8 +127,8 @@ impl Watch {
             into.insert(lease, watched.group);
         }
         let mut acts = Vec::new();
-        if !kill.is_empty() {
-            acts.push(Act::Kill(kill));
+        if !kill.is_empty() || !kill_again.is_empty() {
+            acts.push(Act::Kill(kill, kill_again));
         }
         if !freeze.is_empty() || !again.is_empty() {
             acts.push(Act::Freeze(freeze, again));
@@ -120,6 +139,15 @@ impl Watch {
         acts
     }
 
+    /// A pass found nothing of these any more.
+    pub fn gone(&mut self, leases: impl IntoIterator<Item = LeaseRef>) {
+        for lease in leases {
+            if let Some(watched) = self.leases.get_mut(&lease) {
+                watched.level = Level::Stopped;
+            }
+        }
+    }
+
     /// When to look again if no line comes.
     #[must_use]
     pub fn next(&self) -> Option<Mono> {
@@ -127,7 +155,7 @@ impl Watch {
             (OnIsolation::Continue, _) | (_, Level::Stopped) => None,
             (_, Level::Unknown) => Some(Mono(0)),
             (_, Level::Running) => Some(w.deadline),
-            (_, Level::Frozen { again, .. }) => Some(again),
+            (_, Level::Frozen { again, .. } | Level::Killing { again, .. }) => Some(again),
         };
         self.leases.values().filter_map(due).min()
     }
@@ -140,7 +168,7 @@ impl Act {
         let (leases, event) = match self {
             Self::Freeze(new, _) => (new, GuardEvent::Frozen),
             Self::Thaw(leases) => (leases, GuardEvent::Thawed),
-            Self::Kill(leases) => (leases, GuardEvent::Stopped),
+            Self::Kill(new, _) => (new, GuardEvent::Stopped),
         };
         leases.keys().map(|&lease| (lease, event)).collect()
     }
@@ -194,7 +222,29 @@ mod tests {
         assert_eq!((watch.due(Mono(900)), watch.next()), (vec![], None));
         let mut watch = watching(OnIsolation::Stop);
         assert_eq!(told(&watch.due(Mono(100))), [(lease(1), GuardEvent::Stopped)]);
+        watch.gone([lease(1)]);
         assert_eq!((watch.due(Mono(900)), watch.next()), (vec![], None));
+    }
+
+    #[test]
+    fn work_that_does_not_die_at_once_keeps_nobody_waiting() {
+        let mut watch = watching(OnIsolation::Stop);
+        watch.command(Command::Track { lease: lease(2), isolation: OnIsolation::Freeze, deadline: Mono(103) });
+        watch.due(Mono(100));
+        assert_eq!(
+            (watch.due(Mono(100)), watch.next()),
+            (vec![], Some(Mono(101))),
+            "one pass, then others have a turn"
+        );
+        watch.command(Command::Trust { at: Mono(900), leases: vec![lease(1)] });
+        let again = watch.due(Mono(101));
+        assert!(matches!(&again[..], [Act::Kill(new, again)] if new.is_empty() && again.contains_key(&lease(1))));
+        let both = watch.due(Mono(103));
+        assert_eq!(both.len(), 2, "a kill goes on whatever its deadline does, and a freeze is not late");
+        assert_eq!(told(&both), [(lease(2), GuardEvent::Frozen)]);
+        assert_eq!(watch.next(), Some(Mono(107)));
+        watch.gone([lease(1)]);
+        assert_eq!(watch.next(), Some(Mono(128)));
     }
 
     #[test]

@@ -98,13 +98,16 @@ impl Domain {
 
     /// SIGKILL to everything of these leases, again until nothing is left.
     pub fn kill(&self, leases: &BTreeMap<LeaseRef, Option<i32>>) {
-        let groups: Vec<Group> = leases.keys().filter_map(|&lease| self.group(lease)).collect();
-        until_nothing_is_left(|| {
-            if self.cgroup.is_none() {
-                return self.signal(leases, Signal::KILL, |_| true) > 0;
-            }
-            groups.iter().filter(|group| group.kill()).count() > 0
-        });
+        until_nothing_is_left(|| self.kill_once(leases));
+    }
+
+    /// One pass: SIGKILL to what is there of these leases. Whether anything was.
+    #[must_use]
+    pub fn kill_once(&self, leases: &BTreeMap<LeaseRef, Option<i32>>) -> bool {
+        if self.cgroup.is_none() {
+            return self.signal(leases, Signal::KILL, |_| true) > 0;
+        }
+        leases.keys().filter_map(|&lease| self.group(lease)).filter(Group::kill).count() > 0
     }
 
     /// Kills everything that this domain has started, tracked or not, and removes its groups.

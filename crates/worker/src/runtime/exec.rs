@@ -98,7 +98,7 @@ async fn attempt(job: Job, context: Arc<ExecContext>, events: mpsc::Sender<Event
     let number = context.next_folder.fetch_add(1, Ordering::Relaxed);
     let (end, folder) = match Folder::make(&context.attempts, number, &job.lease) {
         Ok(folder) => (run(job, &context, &folder, &events).await, Some(folder)),
-        Err(e) => (host_failed("the attempt's folder cannot be made", &e), None),
+        Err(e) => (no_place(&format!("the attempt's folder in {}", context.attempts.display()), &e, &context), None),
     };
     events.send(lease, ChildEvent::Ended(end)).await;
     // The folder may hold anything, and its slot is free already.
@@ -109,11 +109,11 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
     let lease = job.lease.lease();
     let input: ExecInput = match job.lease.input.read() {
         Ok(input) => input,
-        Err(e) => return End::Rejected { message: format!("the input is not one of exec: {e}") },
+        Err(e) => return End::Rejected { message: format!("the input is not one of exec: {e}"), permanent: true },
     };
     let listener = match folder.listen() {
         Ok(listener) => listener,
-        Err(e) => return host_failed("the attempt's socket cannot be made", &e),
+        Err(e) => return no_place(&format!("the attempt's socket {}", folder.socket().display()), &e, context),
     };
     let group = match context.domain.group(lease).map(|g| g.make()).transpose() {
         Ok(group) => group,
@@ -333,6 +333,17 @@ fn host_failed(what: &str, e: &io::Error) -> End {
     End::HostFailed { message: format!("{what}: {e}") }
 }
 
+/// Something of the attempt has no place on this host. If the path is at fault, waiting does not help: a person must see it.
+fn no_place(what: &str, e: &io::Error, context: &ExecContext) -> End {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let is_path = matches!(
+        e.kind(),
+        InvalidFilename | InvalidInput | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
+    );
+    let message = format!("worker {} cannot begin: {what} cannot be made: {e}", context.worker);
+    if is_path { End::Rejected { message, permanent: false } } else { End::HostFailed { message } }
+}
+
 /// A command that could not be started: either it would not start anywhere like this, or this host cannot start any now.
 fn refused(e: &io::Error, input: &ExecInput, work: &Path, worker: &str) -> End {
     use io::ErrorKind::{ArgumentListTooLong, InvalidInput, NotADirectory, NotFound, PermissionDenied};
@@ -358,5 +369,5 @@ fn refused(e: &io::Error, input: &ExecInput, work: &Path, worker: &str) -> End {
         }
         _ => return host_failed(&format!("\"{command}\" cannot be started on worker {worker}"), e),
     };
-    End::Rejected { message }
+    End::Rejected { message, permanent: true }
 }

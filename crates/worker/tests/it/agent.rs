@@ -9,20 +9,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
 
-const MODES: [&str; 2] = ["auto", "signals"];
+pub(crate) const MODES: [&str; 2] = ["auto", "signals"];
 
 /// An agent and its state folder.
-struct Agent {
-    child: Child,
-    folder: tempfile::TempDir,
+pub(crate) struct Agent {
+    pub(crate) child: Child,
+    pub(crate) folder: tempfile::TempDir,
     mode: &'static str,
 }
 
 impl Agent {
-    fn start(server: &FakeServer, mode: &'static str) -> Self {
+    pub(crate) fn start(server: &FakeServer, mode: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let child = Self::spawn(server, &folder, mode);
         Self { child, folder, mode }
+    }
+
+    /// Started by a shell, with its path and arguments as `$@`.
+    pub(crate) fn started_by(script: &str, server: &FakeServer) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(agent_binary()).arg(&server.address).arg(folder.path().join("state"));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, folder, mode: "auto" }
     }
 
     fn spawn(server: &FakeServer, folder: &tempfile::TempDir, mode: &str) -> Child {
@@ -31,7 +40,7 @@ impl Agent {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }

@@ -1,126 +1,15 @@
 //! Commands, without an agent: a job in, events out.
 
-use crate::support::{MODES, PATIENCE, carrying, lease, shell, short_folder, unique, until};
+use crate::bench::Bench;
+use crate::support::{MODES, carrying, lease, shell, unique, until};
 use outlive_api::session::Lease;
 use outlive_core::Json;
-use outlive_core::report::{ExitReport, Op};
-use outlive_worker::agent::{ChildEvent, End, Parsed, Stop};
+use outlive_core::report::Op;
+use outlive_worker::agent::{ChildEvent, Parsed, Stop};
 use outlive_worker::channel::Down;
-use outlive_worker::reach::{Domain, Mode};
-use outlive_worker::runtime::{Event, ExecContext, Executor, Handle, Spawner};
+use outlive_worker::reach::Mode;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
-use tokio::sync::mpsc;
-
-struct Bench {
-    executor: Executor,
-    events: mpsc::Receiver<Event>,
-    domain: Domain,
-    _folder: tempfile::TempDir,
-}
-
-/// What became of a command.
-#[derive(Debug)]
-struct Seen {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    frames: Vec<usize>,
-    end: End,
-}
-
-impl Seen {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    fn exit(&self) -> &ExitReport {
-        match &self.end {
-            End::Exit { exit, .. } => exit,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn output(&self) -> &Parsed {
-        match &self.end {
-            End::Exit { output, .. } => output,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn rejection(&self) -> &str {
-        match &self.end {
-            End::Rejected { message } => message,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-impl Bench {
-    fn new(mode: Mode) -> Self {
-        let folder = short_folder();
-        let domain = Domain::new(format!("test.{:x}", unique()), mode);
-        let spawner = Spawner::start().unwrap();
-        let context = ExecContext::new("w-1".into(), folder.path().to_owned(), domain.clone(), spawner);
-        let (sender, events) = mpsc::channel(64);
-        let executor = Executor::start(context, 16, sender).unwrap();
-        Self { executor, events, domain, _folder: folder }
-    }
-
-    fn begin(&self, lease: Lease) -> Handle {
-        let (handle, job) = Handle::new(Box::new(lease));
-        assert!(self.executor.run(job));
-        handle
-    }
-
-    async fn event(&mut self) -> ChildEvent {
-        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("an event").1
-    }
-
-    async fn group(&mut self) -> i32 {
-        match self.event().await {
-            ChildEvent::Started(Some(group)) => group,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Waits for these bytes on stdout.
-    async fn says(&mut self, text: &[u8]) {
-        loop {
-            match self.event().await {
-                ChildEvent::Output { channel, bytes } if channel == "stdout" && bytes == text => return,
-                ChildEvent::Ended(end) => panic!("{end:?}"),
-                _ => {}
-            }
-        }
-    }
-
-    /// Everything until the end; output is acknowledged as it comes.
-    async fn finish(&mut self, handle: &Handle) -> Seen {
-        let (mut stdout, mut stderr, mut frames) = (Vec::new(), Vec::new(), Vec::new());
-        loop {
-            match self.event().await {
-                ChildEvent::Output { channel, bytes } => {
-                    handle.widen(bytes.len());
-                    frames.push(bytes.len());
-                    if channel == "stdout" { stdout.extend(bytes) } else { stderr.extend(bytes) }
-                }
-                ChildEvent::Ended(end) => return Seen { stdout, stderr, frames, end },
-                ChildEvent::Started(_) | ChildEvent::Said { .. } => {}
-            }
-        }
-    }
-
-    async fn run(&mut self, input: serde_json::Value) -> Seen {
-        let handle = self.begin(lease(&input));
-        self.finish(&handle).await
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.domain.kill_everything();
-    }
-}
 
 #[tokio::test]
 async fn bytes_come_out_as_they_were_written_on_their_channels() {

@@ -1,9 +1,11 @@
 //! Real processes: commands, the guard, and whole agents against a server of their own.
 
 mod agent;
+mod bench;
 mod commands;
 mod fake_server;
 mod guard;
 mod handlers;
+mod hazards;
 mod namespaces;
 mod support;

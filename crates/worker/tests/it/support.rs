@@ -84,6 +84,13 @@ pub(crate) fn carrying(mark: &str) -> Vec<i32> {
     pids.filter(carries).collect()
 }
 
+/// A line of a process's memory, in bytes: `VmRSS`, or its peak `VmHWM`.
+pub(crate) fn resident(pid: i32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.trim().strip_suffix(" kB"));
+    kib.unwrap().trim().parse::<u64>().unwrap() << 10
+}
+
 /// A file that grows while its writer runs.
 pub(crate) fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())

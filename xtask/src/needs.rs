@@ -54,6 +54,13 @@ const NEEDS: &[Need] = &[
         without: Without::Go("`cargo test` runs the tests"),
     },
     Need {
+        name: "unshare and mount",
+        of: &[Of::Test],
+        found: || first_line("unshare", &["--version"]).filter(|_| first_line("mount", &["--version"]).is_some()),
+        provide: || apt(&["util-linux", "mount"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "rustfmt",
         of: &[Of::Lint],
         found: || first_line(cargo(), &["fmt", "--version"]),
@@ -137,6 +144,14 @@ fn tools() -> PathBuf {
 
 fn install_nextest() -> Done {
     Cargo::new(["install", "--locked", "--quiet", "cargo-nextest", "--root"]).args([tools()]).run_for(INSTALL_LIMIT)
+}
+
+fn apt(packages: &[&str]) -> Done {
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    match first_line("apt-get", &["update"]).and_then(|_| first_line("apt-get", &install)) {
+        Some(_) => Ok(()),
+        None => Err(format!("`apt-get install {}` failed", packages.join(" "))),
+    }
 }
 
 fn component(name: &str) -> Done {

@@ -146,6 +146,22 @@ pub struct ServerStore {
     pub bytes: Option<u64>,
     /// Version of the schema.
     pub schema_version: i64,
+    /// The disk that it is on; null for a store without a file.
+    #[serde(default)]
+    pub disk: Option<Disk>,
+}
+
+/// The disk of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Disk {
+    /// The folder of the store.
+    pub folder: String,
+    /// Free at the last look, one per second.
+    pub free_bytes: Option<u64>,
+    /// Below this much free space no new run is admitted (`--low-disk`).
+    pub low_disk_bytes: u64,
+    /// Whether new runs are admitted.
+    pub admits_new_runs: bool,
 }
 
 /// The judge of silence.

@@ -9,6 +9,7 @@
 //! | [`engine`] | when a worker is dead, who gets which work, what each connection is told |
 //! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
 //! | [`class`] | which worker can take which run |
+//! | [`room`] | whether the disk has room for new runs |
 //! | [`invariants`] | what must hold whatever happens |
 
 pub mod budget;
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod options;
 pub mod policy;
 pub mod report;
+pub mod room;
 pub mod run;
 pub mod state;
 pub mod time;

@@ -26,6 +26,8 @@ pub(crate) struct App {
     pub(crate) signer: Signer,
     pub(crate) phases: Phases,
     pub(crate) config: Config,
+    /// Whether there is room for new runs.
+    pub(crate) disk: crate::disk::Disk,
     pub(crate) generation: uuid::Uuid,
     pub(crate) replica: ReplicaId,
     pub(crate) started: Mono,
@@ -68,6 +70,7 @@ impl App {
             recoveries_counted: AtomicI64::new(clock.wall().0),
             ready: AtomicBool::new(false),
             metrics: crate::metrics::handle(),
+            disk: crate::disk::Disk::of(&config),
             store,
             clock,
             config,
@@ -79,6 +82,7 @@ impl App {
         for class in snapshot.classes {
             app.learn_class(class);
         }
+        app.look_at_disk()?;
         app.adopt_all().await?;
         app.input(outlive_core::engine::Input::Ready(snapshot.ready));
         Ok(app)

@@ -106,6 +106,11 @@ impl App {
         });
     }
 
+    /// Whether a run of this class was created before.
+    pub(crate) fn knows(&self, class: &MatchClass) -> bool {
+        self.catalog.read(|m| m.classes.contains_key(class))
+    }
+
     /// The numbers of a match class; made at first use, with its queue.
     pub(crate) async fn class(self: &Arc<Self>, class: &MatchClass) -> Result<(ClassId, QueueId), StoreError> {
         if let Some(known) = self.catalog.read(|m| m.classes.get(class).copied()) {

@@ -12,6 +12,7 @@
 mod app;
 mod catalog;
 mod commit;
+mod disk;
 mod driver;
 mod extract;
 mod hub;

@@ -60,7 +60,6 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Full(_) => Code::StoreFull,
-            StoreError::Corrupt(_) => Code::Internal,
             _ => Code::StoreUnavailable,
         };
         Self::new(code, error.to_string())
@@ -86,6 +85,7 @@ impl From<CreateError> for Fault {
             CreateError::RunNotFound { index, .. } => {
                 Self(Problem::new(Code::RunNotFound, detail.clone()).field(at(index, "parent"), detail))
             }
+            CreateError::WouldBeNew => Self::new(Code::StoreUnavailable, detail),
             CreateError::Store(error) => error.into(),
         }
     }

@@ -40,6 +40,8 @@ pub struct Config {
     pub store: StoreLocation,
     /// Listen on an address that is not loopback, without login.
     pub insecure_listen: bool,
+    /// Bytes that must be free on the store's disk for new runs to be admitted; 0: admitted always.
+    pub low_disk: u64,
     /// Effective settings with their origin, to be shown.
     pub settings: Vec<Setting>,
     /// The build.

@@ -248,7 +248,7 @@ impl Bench {
 
     fn request(&self, runs: usize, claims: Vec<ClaimOrder>) -> CreateRequest {
         let runs = (0..runs).map(|_| self.draft()).collect();
-        CreateRequest { namespace: "default".to_owned(), runs, idempotency: None, claims }
+        CreateRequest { namespace: "default".to_owned(), runs, idempotency: None, claims, only_known: false }
     }
 
     fn draft(&self) -> CreateRun {

@@ -62,6 +62,9 @@ pub(crate) fn create(tx: &mut Tx<'_>, request: &CreateRequest) -> Answer<Created
             Err(refused) => return Ok(Err(refused)),
         }
     };
+    if request.only_known && runs.iter().any(|plan| matches!(plan, Plan::New(_))) {
+        return Ok(Err(CreateError::WouldBeNew));
+    }
     let (mut results, mut newborn) = insert_dependent(tx, request, &runs)?;
     let claimed = claims(tx, request, &mut newborn)?;
     for one in newborn {

@@ -15,11 +15,11 @@ use crate::reader::Classes;
 use crate::sql;
 use crate::tx::Tx;
 use outlive_core::clock::Clock;
-use outlive_store::{Commit, StoreError};
+use outlive_store::{Commit, StoreError, Trouble};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A write that waits for its turn.
 pub(crate) trait Command: Send {
@@ -73,6 +73,33 @@ pub(crate) struct Signs {
     pub(crate) pending: AtomicU64,
     /// Nothing more is written.
     pub(crate) broken: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+impl Signs {
+    /// What is wrong now.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fault was met, by a write or a read.
+    pub(crate) fn met(&self, fault: &Fault) {
+        if let Some(new) = fault.trouble() {
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            if *trouble != Some(Trouble::Damaged) {
+                *trouble = Some(new);
+            }
+        }
+    }
+
+    /// A transaction was committed: there is room, and the file takes writes.
+    fn committed_now(&self, at: u64) {
+        self.committed.store(at, Ordering::Relaxed);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *trouble != Some(Trouble::Damaged) {
+            *trouble = None;
+        }
+    }
 }
 
 /// No command waits.
@@ -95,6 +122,7 @@ impl Db {
             committed: AtomicU64::new(clock.mono().0),
             pending: AtomicU64::new(NOTHING),
             broken: AtomicBool::new(false),
+            trouble: Mutex::new(None),
         };
         let (classes, feed) = (Classes::default(), Feed::default());
         Ok(Self { conn, classes, cache, feed, clock, signs: Arc::new(signs), broken: None })
@@ -108,12 +136,15 @@ impl Db {
     pub(crate) fn transact(&mut self, mut group: Vec<Box<dyn Command>>) {
         let failed = match self.attempt(&mut group) {
             Ok(()) => None,
-            Err(Failure::Before(_)) if group.len() > 1 => return self.one_by_one(group),
+            // A full disk wrote nothing; what is small may still fit.
+            Err(Failure::Before(_) | Failure::Committing(Fault::Full(_))) if group.len() > 1 => {
+                return self.one_by_one(group);
+            }
             Err(Failure::Before(fault)) => Some(fault.refused()),
             Err(Failure::Committing(fault)) => Some(fault.unknown()),
         };
         if failed.is_none() {
-            self.signs.committed.store(self.clock.mono().0, Ordering::Relaxed);
+            self.signs.committed_now(self.clock.mono().0);
         }
         // Before the answers: who has one finds nothing of it pending.
         self.signs.pending.store(NOTHING, Ordering::Release);
@@ -163,6 +194,8 @@ impl Db {
     /// Leaves nothing of a failed transaction, neither in the file nor in memory. After an error of the disk nothing more is
     /// written: what an earlier `fsync` lost cannot be known (the pages are clean now).
     fn undo(&mut self, failure: &Failure) {
+        let (Failure::Before(fault) | Failure::Committing(fault)) = failure;
+        self.signs.met(fault);
         if !self.conn.is_autocommit()
             && let Err(fault) = self.execute(sql::ROLLBACK)
         {

@@ -56,7 +56,10 @@ pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let stat = statfs(folder).map_err(|error| refused(format!("{} cannot be read: {error}", folder.display())))?;
+    let stat = statfs(folder).map_err(|error| {
+        let folder = folder.display();
+        refused(format!("the folder {folder} cannot be read ({}); make it, or name another", said(&error.into())))
+    })?;
     let kind = stat.f_type & 0xFFFF_FFFF;
     if let Some((_, name)) = NETWORK.iter().find(|(magic, _)| *magic == kind) {
         let folder = folder.display();
@@ -64,7 +67,13 @@ pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
     }
     let beside = beside(path, "lock");
     let file = File::options().create(true).truncate(false).write(true).open(&beside);
-    let file = file.map_err(|error| refused(format!("{} cannot be created: {error}", beside.display())))?;
+    let file = file.map_err(|error| {
+        let (folder, why) = (folder.display(), said(&error));
+        refused(format!(
+            "the folder {folder} takes no new files ({why}), and a store keeps its lock and its log beside it; make the \
+             folder writable, or name another"
+        ))
+    })?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         let path = path.display();
         refused(format!("another process has {path} open; stop it, or choose another file"))
@@ -79,18 +88,53 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What the system said, without its number.
+fn said(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// Why a file cannot be opened, and what to do.
+pub(crate) fn unusable(path: &Path, fault: &Fault) -> StoreError {
+    let path = path.display();
+    refused(match fault {
+        Fault::Corrupt(why) | Fault::Damaged(why) => format!(
+            "{path} is damaged, or is no store of this program ({why}); nothing was changed. Restore a copy, or name another file"
+        ),
+        Fault::ReadOnly(_) => format!("{path} is read-only; make it writable, or name another file"),
+        Fault::Full(why) => format!("the disk of {path} is full ({why}); make room, then start again"),
+        Fault::Io(why) | Fault::Other(why) => format!("{path}: {why}"),
+    })
+}
+
+/// Larger files are not read through at the start, which must be quick; a damaged page is met when it is read.
+const CHECKED: u64 = 32 << 20;
+
+/// Reads a small file through.
+fn check(conn: &Connection, path: &Path) -> Result<(), Fault> {
+    if std::fs::metadata(path).map_or(0, |m| m.len()) > CHECKED {
+        return Ok(());
+    }
+    let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(Fault::Corrupt(found)) }
+}
+
 /// The writing connection, with the schema that this version needs.
 pub(crate) fn writer(path: &Path, clock: &dyn Clock) -> Result<Connection, StoreError> {
-    let mut conn = Connection::open(path).map_err(|error| refused(format!("{}: {error}", path.display())))?;
+    let mut conn = Connection::open(path).map_err(|error| unusable(path, &error.into()))?;
+    if conn.is_readonly("main").unwrap_or(false) {
+        return Err(unusable(path, &Fault::ReadOnly(String::new())));
+    }
     (|| {
         conn.pragma_update(None, "journal_mode", "wal")?;
         configure(&conn)?;
         // A checkpoint each 16 MiB: larger ones stall the writer, smaller ones write hot pages more often than needed.
-        conn.pragma_update(None, "wal_autocheckpoint", 4_096)
+        conn.pragma_update(None, "wal_autocheckpoint", 4_096)?;
+        check(&conn, path)
     })()
-    .map_err(|error: rusqlite::Error| refused(format!("{}: {error}", path.display())))?;
+    .map_err(|fault: Fault| unusable(path, &fault))?;
     migrate(&mut conn, Some(path))?;
-    prepare(&conn, clock, None).map_err(|fault| fault.refused())?;
+    prepare(&conn, clock, None).map_err(|fault| unusable(path, &fault))?;
     Ok(conn)
 }
 
@@ -140,10 +184,13 @@ pub(crate) fn schema_version(conn: &Connection) -> Result<i64, Fault> {
 fn migrate(conn: &mut Connection, path: Option<&Path>) -> Result<(), StoreError> {
     let runner = embedded::migrations::runner();
     let newest = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0);
-    let found = schema_version(conn).map_err(|fault| fault.refused())?;
+    let place = path.unwrap_or(Path::new("memory"));
+    let found = schema_version(conn).map_err(|fault| unusable(place, &fault))?;
     if found > newest {
         return Err(refused(format!(
-            "it has schema {found} and this version knows {newest}; start the newer version, or restore a copy"
+            "{} was written by a newer version (schema {found}; this one knows {newest}) and was left alone; start the \
+             newer version, or restore a copy",
+            place.display()
         )));
     }
     if found == newest {

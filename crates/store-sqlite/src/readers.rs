@@ -1,6 +1,7 @@
 //! Reader threads: each with a connection of its own, all out of one bounded queue. A read sees committed rows only and
 //! never waits for the writer.
 
+use crate::db::Signs;
 use crate::fault::{Done, Fault};
 use crate::reader::{Classes, Reader, read};
 use outlive_store::StoreError;
@@ -20,11 +21,12 @@ type Job = Box<dyn FnOnce(&Connection, &Classes) + Send>;
 /// The pool's handle. Dropping it ends the threads, after what was queued.
 pub(crate) struct Readers {
     queue: Option<mpsc::Sender<Job>>,
+    signs: Arc<Signs>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Readers {
-    pub(crate) fn start(connections: Vec<Connection>) -> Done<Self> {
+    pub(crate) fn start(connections: Vec<Connection>, signs: &Arc<Signs>) -> Done<Self> {
         let (queue, waiting) = mpsc::channel::<Job>(WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         let mut threads = Vec::with_capacity(connections.len());
@@ -39,7 +41,7 @@ impl Readers {
             let thread = std::thread::Builder::new().name("outlive-reader".to_owned()).spawn(run);
             threads.push(thread.map_err(|error| Fault::Other(format!("no thread for a reader: {error}")))?);
         }
-        Ok(Self { queue: Some(queue), threads })
+        Ok(Self { queue: Some(queue), signs: signs.clone(), threads })
     }
 
     pub(crate) async fn read<T: Send + 'static>(
@@ -48,10 +50,14 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let gone = || StoreError::Unavailable("the readers have stopped; restart the server".to_owned());
         let (reply, answer) = oneshot::channel();
+        let signs = self.signs.clone();
         let job: Job = Box::new(move |conn, classes| {
             let value = catch_unwind(AssertUnwindSafe(|| read(conn, classes, f)));
             let value = value.unwrap_or_else(|_| Err(Fault::Other("the read panicked".to_owned())));
-            let _ = reply.send(value.map_err(|fault| fault.refused()));
+            let _ = reply.send(value.map_err(|fault| {
+                signs.met(&fault);
+                fault.refused()
+            }));
         });
         let queue = self.queue.as_ref().ok_or_else(gone)?;
         queue.send(job).await.map_err(|_| gone())?;

@@ -47,9 +47,9 @@ impl SqliteStore {
         let lock = open::lock(path)?;
         let conn = open::writer(path, &*clock)?;
         let connections = (0..THREADS).map(|_| open::reader(path)).collect::<Result<_, _>>()?;
-        let db = Db::new(conn, clock.clone()).map_err(|fault| fault.refused())?;
+        let db = Db::new(conn, clock.clone()).map_err(|fault| open::unusable(path, &fault))?;
         let signs = db.signs();
-        let readers = Readers::start(connections).map_err(|fault| fault.refused())?;
+        let readers = Readers::start(connections, &signs).map_err(|fault| fault.refused())?;
         let writer = Writer::start(db, clock.clone()).map_err(|fault| fault.refused())?;
         let mode = Mode::Threads { readers, writer };
         Ok(Self { mode, signs, clock, path: Some(path.to_owned()), _lock: Some(lock) })
@@ -79,6 +79,7 @@ impl SqliteStore {
             since_commit,
             pending: (pending != NOTHING).then(|| since(pending)),
             broken: self.signs.broken.load(Ordering::Acquire),
+            trouble: self.signs.trouble(),
         }
     }
 

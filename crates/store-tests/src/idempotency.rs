@@ -27,6 +27,21 @@ pub async fn the_same_key_with_another_body_is_refused(w: World) {
     assert_eq!(w.tally(&w.class("a").await).await, (2, 0, 0, 0));
 }
 
+pub async fn where_nothing_new_is_admitted_repetitions_get_their_answer(w: World) {
+    let first = w.store.create(request(&w, 1).await).await.unwrap();
+    let mut chosen = w.draft(&w.class("a").await);
+    chosen.id_chosen = true;
+    w.try_create(vec![chosen.clone()]).await.unwrap();
+    let closed = |request| CreateRequest { only_known: true, ..request };
+    let again = w.store.create(closed(request(&w, 1).await)).await.unwrap();
+    assert_eq!(again.runs[0].run.id, first.runs[0].run.id);
+    assert!(w.store.create(closed(w.request(vec![chosen.clone()]))).await.unwrap().runs[0].existed);
+    let other = w.draft(&w.class("a").await);
+    let half_new = w.store.create(closed(w.request(vec![chosen, other]))).await.unwrap_err();
+    assert_eq!(half_new, CreateError::WouldBeNew);
+    assert_eq!(w.tally(&w.class("a").await).await, (3, 0, 0, 0));
+}
+
 pub async fn a_key_is_forgotten_after_a_day(w: World) {
     w.store.create(request(&w, 1).await).await.unwrap();
     w.pass(Millis::hours(24) + Millis(1));

@@ -88,6 +88,7 @@ macro_rules! every_test {
             idempotency:
                 the_same_key_and_body_give_the_same_runs
                 the_same_key_with_another_body_is_refused
+                where_nothing_new_is_admitted_repetitions_get_their_answer
                 a_key_is_forgotten_after_a_day
                 namespaces_do_not_share_keys;
             keys:

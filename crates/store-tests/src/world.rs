@@ -126,7 +126,7 @@ impl World {
 
     /// A request for runs.
     pub fn request(&self, runs: Vec<CreateRun>) -> CreateRequest {
-        CreateRequest { namespace: TENANT.to_owned(), runs, idempotency: None, claims: Vec::new() }
+        CreateRequest { namespace: TENANT.to_owned(), runs, idempotency: None, claims: Vec::new(), only_known: false }
     }
 
     /// Creates runs.

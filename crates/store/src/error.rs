@@ -46,6 +46,9 @@ pub enum CreateError {
         /// The id.
         id: RunId,
     },
+    /// Only repetitions were to be answered, and this is none.
+    #[error("nothing new is admitted now, and this request was not made before")]
+    WouldBeNew,
     /// A parent or retried run that does not exist in the namespace.
     #[error("run {id} does not exist")]
     RunNotFound {

@@ -132,6 +132,9 @@ pub struct CreateRequest {
     pub idempotency: Option<Idempotency>,
     /// Claims to make in the same transaction, after the creation.
     pub claims: Vec<ClaimOrder>,
+    /// Answers only what an earlier request made: a repetition gets its first answer, anything new is
+    /// [`CreateError::WouldBeNew`](crate::CreateError::WouldBeNew). For callers that admit nothing new now.
+    pub only_known: bool,
 }
 
 /// One of them.
@@ -696,4 +699,17 @@ pub struct Pulse {
     pub pending: Option<Millis>,
     /// It writes nothing more until it is opened again: the disk failed, and what an `fsync` lost cannot be known.
     pub broken: bool,
+    /// What is wrong with it now.
+    pub trouble: Option<Trouble>,
+}
+
+/// What can be wrong with a store that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The disk is full; over with the next commit.
+    Full,
+    /// It takes no writes; over with the next commit.
+    ReadOnly,
+    /// A part of it cannot be read; until it is opened again.
+    Damaged,
 }

@@ -39,7 +39,8 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
     let wanted: Vec<_> =
         effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect();
     let claims = wanted.iter().map(|c| driver::order(w, c)).collect();
-    let request = CreateRequest { namespace: NAMESPACE.to_owned(), runs: vec![run], idempotency: None, claims };
+    let namespace = NAMESPACE.to_owned();
+    let request = CreateRequest { namespace, runs: vec![run], idempotency: None, claims, only_known: false };
     w.job(move |w| {
         let result = store::now(w.db.store.create(request));
         w.saw(result.as_ref().ok().map(|c| &c.commit));

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Keep everything in a temporary folder that is removed at the end
     #[arg(long, env = "OUTLIVE_EPHEMERAL", conflicts_with = "data", hide_env_values = true)]
     ephemeral: bool,
+    /// Free space on the store's disk below which no new run is admitted (reports go on); 0: never
+    #[arg(long, env = "OUTLIVE_LOW_DISK", value_name = "BYTES", default_value = "512MiB", value_parser = crate::bytes::parse, hide_env_values = true)]
+    low_disk: u64,
     /// What the server logs: error, warn, info, debug
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FILTER", default_value = "warn", hide_env_values = true)]
     log: String,
@@ -86,6 +89,7 @@ pub(crate) async fn run(cx: &Context, args: Args, settings: Vec<Setting>) -> Don
         listen: super::server::address(&args.listen)?,
         store: StoreLocation::Sqlite(place.path.join("outlive.db")),
         insecure_listen: false,
+        low_disk: args.low_disk,
         settings,
         version: crate::VERSION.to_owned(),
     })

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Allow an address that is not loopback, without login: whoever reaches it can run commands
     #[arg(long, env = "OUTLIVE_INSECURE_LISTEN", hide_env_values = true)]
     insecure_listen: bool,
+    /// Free space on the store's disk below which no new run is admitted (reports go on); 0: never
+    #[arg(long, env = "OUTLIVE_LOW_DISK", value_name = "BYTES", default_value = "512MiB", value_parser = crate::bytes::parse, hide_env_values = true)]
+    low_disk: u64,
     /// What to log: error, warn, info, debug, or a filter of tracing
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FILTER", default_value = "info", hide_env_values = true)]
     log: String,
@@ -49,6 +52,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
         listen: address(&args.listen)?,
         store: store(&args.store)?,
         insecure_listen: args.insecure_listen,
+        low_disk: args.low_disk,
         settings,
         version: crate::VERSION.to_owned(),
     };

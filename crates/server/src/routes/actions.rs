@@ -1,12 +1,12 @@
 //! What people do to one run: cancel, retry, release, delete.
 
-use super::create::{check_input, new_id};
+use super::create::{check_input, idempotency, new_id};
 use crate::app::App;
-use crate::extract::{Body, Namespace, RunPath};
+use crate::extract::{Body, Namespace, RawBody, RunPath};
 use crate::reply::{Fault, Reply};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use outlive_api::problem::{Code, Problem};
 use outlive_api::runs::{CancelBody, ReleaseBody, RetryBody, Run};
 use outlive_core::options::RunOptions;
@@ -76,15 +76,18 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A new run of a terminal one.
+/// A new run of a terminal one; idempotent by the header `Idempotency-Key`.
 #[utoipa::path(post, path = "/v1/runs/{id}/retry", tag = "runs", params(("id" = uuid::Uuid, Path)), request_body = RetryBody,
-    responses((status = 201, body = Run), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
+    responses((status = 201, body = Run), (status = 200, body = Run, description = "it existed already"), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
     RunPath(id): RunPath,
-    Body(body): Body<RetryBody>,
+    headers: HeaderMap,
+    RawBody(body, bytes): RawBody<RetryBody>,
 ) -> Result<(StatusCode, Json<Run>), Fault> {
+    // The run is part of what was asked: the same key and body for another run is another request.
+    let key = idempotency(&headers, &[id.0.as_bytes().as_slice(), b"/retry", &bytes].concat())?;
     let old = app.store.get(&namespace, id).await?.ok_or_else(|| Fault::run_not_found(id))?;
     if !old.run.state.is_terminal() {
         let detail = format!("run {id} is {}; only a run that has ended can be tried again", old.run.state);
@@ -114,10 +117,11 @@ pub(crate) async fn retry(
     };
     let (worker, tenant) = (Arc::clone(&app), namespace.clone());
     let ready = [(run.new.class, 1)].into();
-    let created = App::detached(async move { worker.create(tenant, vec![run], None, ready).await }).await?;
-    let new =
-        created.runs.first().map(|c| c.run.id).ok_or_else(|| Fault::new(Code::Internal, "nothing was created"))?;
-    Ok((StatusCode::CREATED, view(&app, &namespace, new).await?))
+    let refusal = app.disk.refusal();
+    let created = App::detached(async move { worker.create(tenant, vec![run], key, ready, refusal).await }).await?;
+    let new = created.runs.first().ok_or_else(|| Fault::new(Code::Internal, "nothing was created"))?;
+    let status = if new.existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, view(&app, &namespace, new.run.id).await?))
 }
 
 fn named(mut fault: Fault, id: RunId) -> Fault {

@@ -15,7 +15,7 @@ use outlive_core::options::RunOptions;
 use outlive_core::policy::Admission;
 use outlive_core::run::begin::NewRun;
 use outlive_core::{Json as RawJson, RunId};
-use outlive_store::{CreateRequest, CreateRun, Created, Idempotency, OnConflict};
+use outlive_store::{CreateError, CreateRequest, CreateRun, Created, Idempotency, OnConflict};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(crate) async fn batch(
     Ok((StatusCode::CREATED, Json(wire::CreatedRuns { runs })))
 }
 
-fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, Fault> {
+pub(super) fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>, Fault> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();
     check_name("Idempotency-Key", key)?;
@@ -80,11 +80,12 @@ pub(super) async fn create(
 ) -> Result<(Created, Vec<String>), Fault> {
     let mut runs = Vec::with_capacity(bodies.len());
     let mut ready: BTreeMap<_, u32> = BTreeMap::new();
+    let mut refusal = app.disk.refusal();
     // What is doubtful about a class is asked once, however many runs of it a batch has.
     let mut doubts: BTreeMap<outlive_core::ClassId, Option<String>> = BTreeMap::new();
     for (index, body) in bodies.into_iter().enumerate() {
         let at = |field: &str| if list.is_empty() { field.to_owned() } else { format!("{list}[{index}].{field}") };
-        let run = read(app, &namespace, body, &at, &mut doubts).await?;
+        let run = read(app, &namespace, body, &at, &mut doubts, &mut refusal).await?;
         if !run.new.hold && run.new.run_at.is_none() && run.new.serial_key.is_none() {
             *ready.entry(run.new.class).or_default() += 1;
         }
@@ -92,7 +93,7 @@ pub(super) async fn create(
     }
     let warnings = doubts.into_values().flatten().collect();
     let app = Arc::clone(app);
-    let created = App::detached(async move { app.create(namespace, runs, idempotency, ready).await }).await?;
+    let created = App::detached(async move { app.create(namespace, runs, idempotency, ready, refusal).await }).await?;
     Ok((created, warnings))
 }
 
@@ -102,19 +103,31 @@ impl App {
         namespace: String,
         runs: Vec<CreateRun>,
         idempotency: Option<Idempotency>,
-        ready: BTreeMap<outlive_core::ClassId, u32>,
+        mut ready: BTreeMap<outlive_core::ClassId, u32>,
+        refusal: Option<Fault>,
     ) -> Result<Created, Fault> {
         let queues: Vec<_> = runs.iter().map(|r| r.new.queue).collect();
+        let only_known = refusal.is_some();
+        if only_known {
+            ready.clear();
+        }
         let (wanted, claims): (Vec<_>, _) = self.offer(ready.into_iter().collect()).into_iter().unzip();
-        let result = self.store.create(CreateRequest { namespace, runs, idempotency, claims }).await;
+        let result = self.store.create(CreateRequest { namespace, runs, idempotency, claims, only_known }).await;
         let mut created = match result {
             Ok(created) => created,
             Err(error) => {
                 for claim in wanted {
-                    let nothing = outlive_store::Claimed::default();
-                    self.claimed(claim.token, claim.holder, Ok(nothing));
+                    // If the store failed, nobody knows what is ready now: the engine asks again in a moment.
+                    let nothing = match &error {
+                        CreateError::Store(error) => Err(error.clone()),
+                        _ => Ok(outlive_store::Claimed::default()),
+                    };
+                    self.claimed(claim.token, claim.holder, nothing);
                 }
-                return Err(error.into());
+                return Err(match (error, refusal) {
+                    (CreateError::WouldBeNew, Some(refusal)) => refusal,
+                    (error, _) => error.into(),
+                });
             }
         };
         let mut claimed = std::mem::take(&mut created.claimed).into_iter();
@@ -131,13 +144,15 @@ impl App {
     }
 }
 
-/// One body as a row, with what is doubtful about it.
+/// One body as a row, with what is doubtful about it. A repetition of what was accepted before is never refused for what is
+/// true now, so a `refusal` of new runs is kept for the store, which knows what is a repetition.
 async fn read(
     app: &Arc<App>,
     namespace: &str,
     body: wire::NewRun,
     at: &impl Fn(&str) -> String,
     doubts: &mut BTreeMap<outlive_core::ClassId, Option<String>>,
+    refusal: &mut Option<Fault>,
 ) -> Result<CreateRun, Fault> {
     validate(&body, at)?;
     let class = MatchClass {
@@ -147,13 +162,19 @@ async fn read(
         requires: body.requires,
         pin: body.pin,
     };
+    // A class that is not known has never had a run; to learn it is a write.
+    if !app.knows(&class)
+        && let Some(refusal) = refusal.take()
+    {
+        return Err(refusal);
+    }
     let (class_id, queue_id) = app.class(&class).await?;
     if let Entry::Vacant(slot) = doubts.entry(class_id) {
         let doubt = app.doubt(&class).await?;
         let admission = app.catalog.policy(queue_id).admission;
         if let (Admission::Gate, Some(detail)) = (admission, &doubt) {
             let detail = format!("queue {} admits only what a worker can take: {detail}", class.queue);
-            return Err(Fault::new(Code::NotAdmitted, detail));
+            refusal.get_or_insert(Fault::new(Code::NotAdmitted, detail));
         }
         slot.insert(doubt);
     }

@@ -28,6 +28,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Reply<Server> {
             generation: app.generation,
             bytes: health.bytes,
             schema_version: health.schema_version,
+            disk: app.disk.view(),
         },
         judge: Judge {
             observed_ms: observed.0,

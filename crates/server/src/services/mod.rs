@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | judge | 50 ms | the engine's tick (on a thread-free interval of its own) |
 //! | observed | 1 s | the store's observed clock, which is also its sign of life |
+//! | disk | 1 s | free space of the store's disk, by which new runs are admitted |
 //! | due | 100 ms | scheduled runs that are due; held and queued runs that expired |
 //! | audit | 5 s | open leases, ready classes and waiting runs, derived again from rows |
 //! | gauges | 5 s | numbers that are levels: queues, workers, recoveries |
@@ -12,6 +13,7 @@
 //! | workers | 10 min | workers that have been offline for 7 days |
 
 mod audit;
+mod disk;
 mod due;
 mod gauges;
 mod judge;
@@ -48,6 +50,7 @@ struct Duty {
 
 const DUTIES: &[Duty] = &[
     Duty { name: "observed", every: Millis::secs(1), tick: |app| Box::pin(observed::tick(app)) },
+    Duty { name: "disk", every: Millis::secs(1), tick: |app| Box::pin(disk::tick(app)) },
     Duty { name: "due", every: Millis(100), tick: |app| Box::pin(due::tick(app)) },
     Duty { name: "audit", every: Millis::secs(5), tick: |app| Box::pin(audit::tick(app)) },
     Duty { name: "gauges", every: Millis::secs(5), tick: |app| Box::pin(gauges::tick(app)) },

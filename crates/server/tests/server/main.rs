@@ -1,9 +1,12 @@
 //! A real server on a free port, over its real interface.
 
 mod polling;
+mod raw;
 mod restart;
 mod runs;
 mod safety;
 mod sessions;
 mod signals;
+mod small_disk;
+mod store_faults;
 mod support;

@@ -51,6 +51,7 @@ async fn a_second_server_on_the_same_file_is_refused() {
         listen: "127.0.0.1:0".parse().unwrap(),
         store,
         insecure_listen: false,
+        low_disk: 0,
         settings: Vec::new(),
         version: "test".into(),
     };
@@ -66,6 +67,7 @@ async fn a_taken_port_is_named_with_the_next_free_one() {
         listen: world.server.address(),
         store: StoreLocation::Memory,
         insecure_listen: false,
+        low_disk: 0,
         settings: Vec::new(),
         version: "test".into(),
     };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Longer than anything that is waited for.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -23,10 +23,15 @@ pub(crate) async fn world() -> World {
 }
 
 pub(crate) async fn world_at(store: StoreLocation, port: u16) -> World {
+    world_with(store, port, 0).await
+}
+
+pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -> World {
     let config = Config {
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
         store,
         insecure_listen: false,
+        low_disk,
         settings: Vec::new(),
         version: "test".into(),
     };

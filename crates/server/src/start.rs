@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 
 /// How long agents may trust their leases while a server that stops on purpose comes back.
 const KEEP_TRUST: Millis = Millis::secs(5);
+/// How long what is under way may take at a stop.
+const CLOSE: Millis = Millis::secs(2);
 /// How long connections may take to read the last message.
 const FLUSH: Millis = Millis(500);
 
@@ -184,6 +186,15 @@ impl Server {
         let observed = self.app.driver.look(|engine| engine.observed().now());
         if let Err(error) = self.app.store.advance_observed(observed).await {
             tracing::warn!(%error, "the observed clock could not be saved");
+        }
+        // Work of its own that a request or the engine began ends first: when this returns, the file is free.
+        let alone = async {
+            while Arc::strong_count(&self.app) > 1 {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(CLOSE.duration(), alone).await.is_err() {
+            tracing::warn!("something still uses the store; it is closed when that ends");
         }
     }
 }

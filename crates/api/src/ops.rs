@@ -117,6 +117,10 @@ pub struct Server {
     pub protocols: Vec<u32>,
     /// This process.
     pub replica: i64,
+    /// Its wall clock.
+    #[serde(with = "crate::time")]
+    #[schema(value_type = String)]
+    pub now: Wall,
     /// Since its start.
     pub uptime_ms: u64,
     /// Its store.

@@ -1,8 +1,8 @@
 //! The tree of commands.
 
 use crate::commands::{
-    bench, completions, demo, dev, explain, openapi, queues, recoveries, run, runs, server, step, stuck, worker,
-    workers,
+    bench, completions, demo, dev, doctor, explain, openapi, queues, recoveries, run, runs, server, step, stuck,
+    worker, workers,
 };
 use crate::context::Global;
 use clap::{Parser, Subcommand};
@@ -15,6 +15,7 @@ Examples:
   outlive run -- sh -c 'echo hi'    any command as a durable run, with live output
   outlive runs list                 what there is
   outlive stuck                     what does not move, and why
+  outlive doctor                    what is wrong here, and what to do
   outlive recoveries report         what was lost, and how fast it was back
 ";
 
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Stuck(stuck::Args),
     Step(step::Args),
     Bench(bench::Args),
+    Doctor(doctor::Args),
     Config(explain::Args),
     Openapi(openapi::Args),
     Completions(completions::Args),

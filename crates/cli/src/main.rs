@@ -100,6 +100,7 @@ fn start() -> Done {
         Command::Recoveries(args) => wait(commands::recoveries::run(&cx, args)),
         Command::Stuck(args) => wait(commands::stuck::run(&cx, args)),
         Command::Step(args) => commands::step::run(args),
+        Command::Doctor(args) => wait(commands::doctor::run(&cx, args)),
         Command::Bench(args) => wait(commands::bench::run(&cx, args)),
         Command::Openapi(args) => commands::openapi::run(&args),
         Command::Guard => Err(Failure::usage("guard is started by a worker")),

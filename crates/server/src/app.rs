@@ -9,7 +9,7 @@ use crate::token::Signer;
 use outlive_core::clock::Clock;
 use outlive_core::engine::Engine;
 use outlive_core::{Mono, ReplicaId};
-use outlive_store::Store;
+use outlive_store::{Store, StoreState};
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
 use std::sync::Arc;
@@ -43,6 +43,17 @@ pub(crate) struct App {
     /// Answers `/readyz`.
     pub(crate) ready: AtomicBool,
     pub(crate) metrics: metrics_exporter_prometheus::PrometheusHandle,
+}
+
+/// Looks at a store that no server has open, and changes nothing. Reads all of it: seconds for gigabytes.
+///
+/// # Errors
+/// Why it cannot be looked at.
+pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
+    match location {
+        StoreLocation::Sqlite(path) => outlive_store_sqlite::examine(path),
+        StoreLocation::Memory => Ok(StoreState::None),
+    }
 }
 
 impl App {

@@ -28,5 +28,7 @@ mod start;
 mod token;
 mod view;
 
+pub use app::examine;
 pub use openapi::openapi;
+pub use outlive_store::StoreState;
 pub use start::{Config, Server, StartError, StoreLocation, start};

@@ -30,6 +30,7 @@ mod control;
 mod create;
 mod db;
 mod edit;
+mod examine;
 mod fault;
 mod feed;
 mod history;
@@ -55,4 +56,5 @@ mod writer;
 #[cfg(test)]
 mod plans;
 
+pub use examine::examine;
 pub use store::SqliteStore;

@@ -12,8 +12,13 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-mod embedded {
+pub(crate) mod embedded {
     refinery::embed_migrations!("migrations");
+
+    /// The newest schema that this version knows.
+    pub(crate) fn newest() -> i64 {
+        migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0)
+    }
 }
 
 /// File systems on which locks or `fsync` are not what SQLite needs: numbers of `statfs(2)`.
@@ -81,7 +86,7 @@ pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
     Ok(Lock(file))
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(ending);
@@ -183,7 +188,7 @@ pub(crate) fn schema_version(conn: &Connection) -> Result<i64, Fault> {
 
 fn migrate(conn: &mut Connection, path: Option<&Path>) -> Result<(), StoreError> {
     let runner = embedded::migrations::runner();
-    let newest = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0);
+    let newest = embedded::newest();
     let place = path.unwrap_or(Path::new("memory"));
     let found = schema_version(conn).map_err(|fault| unusable(place, &fault))?;
     if found > newest {

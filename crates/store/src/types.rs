@@ -713,3 +713,28 @@ pub enum Trouble {
     /// A part of it cannot be read; until it is opened again.
     Damaged,
 }
+
+/// What a store that is not open here is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    /// There is none yet.
+    None,
+    /// Another process has it open.
+    InUse,
+    /// It can be opened.
+    Sound {
+        /// Its size.
+        bytes: u64,
+        /// The version of its schema.
+        schema: i64,
+    },
+    /// A newer version of Outlive made it.
+    Newer {
+        /// The version of its schema.
+        schema: i64,
+        /// The newest that this version knows.
+        known: i64,
+    },
+    /// It is not what was written, and how that shows.
+    Damaged(String),
+}

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The store of a server that is told none.
-const DEFAULT_STORE: &str = "sqlite:outlive.db";
+pub(crate) const DEFAULT_STORE: &str = "sqlite:outlive.db";
 
 /// Start a server
 #[derive(Debug, clap::Args)]

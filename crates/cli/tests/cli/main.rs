@@ -3,6 +3,7 @@
 
 mod client;
 mod dev;
+mod doctor;
 mod outage;
 mod support;
 mod takeover;

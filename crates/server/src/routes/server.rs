@@ -21,6 +21,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Reply<Server> {
         version: app.config.version.clone(),
         protocols: vec![outlive_api::PROTOCOL],
         replica: app.replica.0,
+        now: app.clock.wall(),
         uptime_ms: uptime.0,
         store: ServerStore {
             backend: health.backend.to_owned(),

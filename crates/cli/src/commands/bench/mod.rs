@@ -10,7 +10,7 @@
 
 pub(crate) mod agent;
 mod latency;
-mod probe;
+pub(crate) mod probe;
 pub(crate) mod recovery;
 mod throughput;
 

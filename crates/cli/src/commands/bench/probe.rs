@@ -28,7 +28,7 @@ pub(super) fn machine() -> String {
 }
 
 /// 4 KiB written and synced, as a commit does it, in the folder where the database lies.
-pub(super) fn fsync(folder: &Path) -> Result<Spread, Failure> {
+pub(crate) fn fsync(folder: &Path) -> Result<Spread, Failure> {
     const SYNCS: usize = 200;
     let mut file = tempfile::tempfile_in(folder)?;
     let page = [7; 4096];

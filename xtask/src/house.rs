@@ -15,6 +15,8 @@ pub(crate) struct House {
     pub(crate) packages: BTreeMap<String, BTreeSet<String>>,
     /// `ARCHITECTURE.md`.
     pub(crate) architecture: String,
+    /// `docs/guarantees.md`.
+    pub(crate) guarantees: String,
 }
 
 impl House {
@@ -28,7 +30,8 @@ impl House {
         sources.sort_by(|a, b| a.path.cmp(&b.path));
         let lock = read(&root.join("Cargo.lock"))?;
         let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
-        Ok(Self { sources, packages: packages(&lock), architecture })
+        let guarantees = read(&root.join("docs/guarantees.md"))?;
+        Ok(Self { sources, packages: packages(&lock), architecture, guarantees })
     }
 
     /// Everything that a package needs, directly or through others.

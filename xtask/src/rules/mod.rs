@@ -2,10 +2,12 @@
 //!
 //! | file | reads |
 //! |---|---|
+//! | `proofs` | `docs/guarantees.md`: a guarantee without a test, a test that is not there |
 //! | `layers` | `Cargo.lock`: which crate may know which |
 //! | `words` | the sources: what must not be said where |
 
 pub(crate) mod layers;
+pub(crate) mod proofs;
 pub(crate) mod words;
 
 use crate::house::House;
@@ -15,5 +17,5 @@ pub(crate) type Finding = String;
 
 /// All rules over a house.
 pub(crate) fn check(house: &House) -> Vec<Finding> {
-    layers::check(house).into_iter().chain(words::check(house)).collect()
+    layers::check(house).into_iter().chain(words::check(house)).chain(proofs::check(house)).collect()
 }

@@ -54,7 +54,7 @@ fn against(late: &Spread, ttl: Millis) -> Finding {
     if late.max_ms > half_of_trust {
         let wanted = Millis(ceil(late.max_ms * 2.0 / 0.8)).max(Millis::secs(1));
         let advice = format!(
-            "workers here would freeze their work now and then: set lease_ttl to at least {wanted} (outlive queues set NAME --lease-ttl {wanted})"
+            "workers here would freeze their work now and then: set lease_ttl to at least {wanted} (outlive queues set NAME lease_ttl={wanted})"
         );
         return Finding::problem("lease_ttl", found, advice);
     }

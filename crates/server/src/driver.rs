@@ -44,6 +44,15 @@ struct ConnHandle {
 pub(crate) struct PollWaiter {
     pub(crate) request: uuid::Uuid,
     pub(crate) deliver: mpsc::Sender<Vec<Lease>>,
+    /// Given by the driver: the newest one speaks for its worker, and only its end is the end of the waiting.
+    pub(crate) number: u64,
+}
+
+/// What an answer to a claim carried, in case it is asked for again: the store knows only the request for which it was made,
+/// and that may have been an earlier one.
+struct Answered {
+    request: uuid::Uuid,
+    leases: Vec<LeaseRef>,
 }
 
 struct Inner {
@@ -52,7 +61,9 @@ struct Inner {
     polls: HashMap<Holder, PollWaiter>,
     orders: HashMap<Holder, Vec<WireOrder>>,
     undelivered: HashMap<Holder, Vec<Lease>>,
+    answered: HashMap<Holder, Answered>,
     last_conn: u64,
+    last_waiter: u64,
 }
 
 /// What became of a message for an attempt.
@@ -87,7 +98,9 @@ impl Driver {
             polls: HashMap::new(),
             orders: HashMap::new(),
             undelivered: HashMap::new(),
+            answered: HashMap::new(),
             last_conn: 0,
+            last_waiter: 0,
         };
         Self { inner: Mutex::new(inner), clock }
     }
@@ -135,27 +148,49 @@ impl Driver {
         self.lock().conns.len()
     }
 
-    /// A polling worker waits.
-    pub(crate) fn wait_for_leases(&self, holder: Holder, waiter: PollWaiter) -> Option<Vec<Lease>> {
+    /// A polling worker waits: its number, or what it gets at once.
+    pub(crate) fn wait_for_leases(&self, holder: Holder, waiter: PollWaiter) -> Result<u64, Vec<Lease>> {
         let mut inner = self.lock();
         if let Some(leases) = inner.undelivered.remove(&holder).filter(|l| !l.is_empty()) {
-            return Some(leases);
+            inner.answer(holder, waiter.request, &leases);
+            return Err(leases);
         }
-        inner.polls.insert(holder, waiter);
-        None
+        inner.last_waiter += 1;
+        let number = inner.last_waiter;
+        inner.polls.insert(holder, PollWaiter { number, ..waiter });
+        Ok(number)
     }
 
-    /// It waits no more.
-    pub(crate) fn stop_waiting(&self, holder: Holder, request: uuid::Uuid) {
+    /// It waits no more. Whether that leaves nobody waiting for this worker: an older call that ends late says nothing about
+    /// the newer one.
+    pub(crate) fn stop_waiting(&self, holder: Holder, number: u64) -> bool {
         let mut inner = self.lock();
-        if inner.polls.get(&holder).is_some_and(|w| w.request == request) {
+        let is_newest = inner.polls.get(&holder).is_some_and(|w| w.number == number);
+        if is_newest {
             inner.polls.remove(&holder);
         }
+        is_newest
     }
 
-    /// What a worker without a connection should be told.
+    /// These leases reach their worker in another answer: they do not wait for a poll any more.
+    pub(crate) fn delivered(&self, holder: Holder, leases: &[LeaseRef]) {
+        if let Some(waiting) = self.lock().undelivered.get_mut(&holder) {
+            waiting.retain(|lease| !leases.contains(&lease.lease()));
+        }
+    }
+
+    /// What this request was answered, by this process.
+    pub(crate) fn answered(&self, holder: Holder, request: uuid::Uuid) -> Option<Vec<LeaseRef>> {
+        let inner = self.lock();
+        inner.answered.get(&holder).filter(|a| a.request == request).map(|a| a.leases.clone())
+    }
+
+    /// What a worker without a connection should be told: what is told once, then what is told until it is over.
     pub(crate) fn take_orders(&self, holder: Holder) -> Vec<WireOrder> {
-        self.lock().orders.remove(&holder).unwrap_or_default()
+        let mut inner = self.lock();
+        let mut orders = inner.orders.remove(&holder).unwrap_or_default();
+        orders.extend(inner.engine.standing_orders(holder).iter().filter_map(wire_order));
+        orders
     }
 
     /// A message for an attempt, behind everything that its worker was told before.
@@ -209,6 +244,11 @@ impl Driver {
 }
 
 impl Inner {
+    fn answer(&mut self, holder: Holder, request: uuid::Uuid, leases: &[Lease]) {
+        let leases = leases.iter().map(Lease::lease).collect();
+        self.answered.insert(holder, Answered { request, leases });
+    }
+
     fn say(&mut self, holder: Holder, conn: ConnId, say: Say, staged: &mut HashMap<RunId, Lease>) {
         let Some(handle) = self.conns.get_mut(&conn) else { return };
         let out = match say {
@@ -274,13 +314,10 @@ impl Inner {
     }
 
     fn order(&mut self, holder: Holder, say: &Say) {
-        let order = match say {
-            Say::Lost(l, reason) => WireOrder::Lost { run_id: l.run_id, epoch: l.epoch, reason: *reason },
-            Say::Cancel(l, _) => WireOrder::Cancel { run_id: l.run_id, epoch: l.epoch },
-            Say::Drain => WireOrder::Drain,
-            _ => return,
-        };
-        self.put_order(holder, order);
+        // Cancels and drains are standing orders.
+        if let Some(lost @ WireOrder::Lost { .. }) = wire_order(say) {
+            self.put_order(holder, lost);
+        }
     }
 
     fn put_order(&mut self, holder: Holder, order: WireOrder) -> Told {
@@ -291,6 +328,15 @@ impl Inner {
             orders.push(order);
         }
         if has_room { Told::Yes } else { Told::TooMany }
+    }
+}
+
+fn wire_order(say: &Say) -> Option<WireOrder> {
+    match say {
+        Say::Lost(l, reason) => Some(WireOrder::Lost { run_id: l.run_id, epoch: l.epoch, reason: *reason }),
+        Say::Cancel(l, _) => Some(WireOrder::Cancel { run_id: l.run_id, epoch: l.epoch }),
+        Say::Drain => Some(WireOrder::Drain),
+        _ => None,
     }
 }
 
@@ -367,14 +413,18 @@ impl App {
             }
         };
         let lost_race = result.lost_race;
+        let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
         let mut staged: HashMap<_, _> = rows.into_iter().map(|row| self.staged(row)).collect();
         let work = self.driver.handle(vec![Input::ClaimDone(token, result)], &mut staged);
         // What no connection took belongs to a worker that polls.
         if !staged.is_empty() && self.driver.look(|engine| engine.polls(holder)) {
-            let leases: Vec<_> = staged.into_values().collect();
+            let leases: Vec<_> = order.iter().filter_map(|id| staged.remove(id)).collect();
             let mut inner = self.driver.lock();
             let refused = match inner.polls.remove(&holder) {
-                Some(waiter) => waiter.deliver.try_send(leases).err().map(mpsc::error::TrySendError::into_inner),
+                Some(waiter) => {
+                    inner.answer(holder, waiter.request, &leases);
+                    waiter.deliver.try_send(leases).err().map(mpsc::error::TrySendError::into_inner)
+                }
                 None => Some(leases),
             };
             if let Some(leases) = refused {

@@ -102,6 +102,7 @@ impl From<WriteError> for Fault {
             WriteError::NotTerminal(_) => {
                 Self::new(Code::NotTerminal, format!("{detail}; cancel it first: outlive runs cancel"))
             }
+            WriteError::IdempotencyMismatch => CreateError::IdempotencyMismatch.into(),
             WriteError::NotWaiting(_) => Self::new(Code::WrongState, detail),
             WriteError::Store(error) => error.into(),
         }

@@ -14,9 +14,10 @@ use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, WorkerId};
 use outlive_store::{
     AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    History, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts,
-    QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery, RunRow, Runs,
-    Snapshot, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
+    History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse,
+    QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery,
+    RunRow, Runs, Snapshot, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
+    WriteError,
 };
 use uuid::Uuid;
 
@@ -102,9 +103,15 @@ impl Runs for SqliteStore {
         }
     }
 
-    async fn release(&self, namespace: &str, id: RunId, data: Option<Json>) -> Result<Commit, WriteError> {
+    async fn release(
+        &self,
+        namespace: &str,
+        id: RunId,
+        data: Option<Json>,
+        key: Option<Idempotency>,
+    ) -> Result<Commit, WriteError> {
         let namespace = namespace.to_owned();
-        self.write(1, move |tx| control::release(tx, &namespace, id, data.as_ref())).await
+        self.write(1, move |tx| control::release(tx, &namespace, id, data.as_ref(), key.as_ref())).await
     }
 
     async fn delete(&self, namespace: &str, id: RunId) -> Result<(), WriteError> {

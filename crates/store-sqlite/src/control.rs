@@ -1,5 +1,6 @@
 //! What people do to one run: cancel, release, delete.
 
+use crate::create::{remember, remembered};
 use crate::edit::Edit;
 use crate::fault::{Answer, Done, Fault};
 use crate::report::{options, queue_ttl};
@@ -8,7 +9,7 @@ use crate::sql;
 use crate::tx::Tx;
 use outlive_core::run::Run;
 use outlive_core::{Json, Reason, RunId};
-use outlive_store::{Cancelled, Commit, WriteError};
+use outlive_store::{Cancelled, Commit, Idempotency, WriteError};
 use rusqlite::ToSql;
 
 /// Descendants that one transaction cancels. A larger family takes several; the run itself is cancelled in the last, so that
@@ -21,6 +22,9 @@ pub(crate) fn cancel_family(tx: &mut Tx<'_>, namespace: &str, id: RunId) -> Answ
         Ok(run) => run,
         Err(refused) => return Ok(Err(refused)),
     };
+    if run.is_cancelled() {
+        return Ok(Ok((false, Commit::default())));
+    }
     if run.state.is_terminal() {
         return Ok(Err(WriteError::Terminal(run.state)));
     }
@@ -63,6 +67,9 @@ pub(crate) fn cancel(
         Ok(run) => run,
         Err(refused) => return Ok(Err(refused)),
     };
+    if run.is_cancelled() {
+        return Ok(Ok(Cancelled { state: run.state, commit: Commit::default() }));
+    }
     if run.state.is_terminal() {
         return Ok(Err(WriteError::Terminal(run.state)));
     }
@@ -79,7 +86,17 @@ fn cancel_run(tx: &mut Tx<'_>, run: Run, reason: Reason, note: Option<String>) -
 }
 
 /// Queues a held or scheduled run now.
-pub(crate) fn release(tx: &mut Tx<'_>, namespace: &str, id: RunId, data: Option<&Json>) -> Answer<Commit, WriteError> {
+pub(crate) fn release(
+    tx: &mut Tx<'_>,
+    namespace: &str,
+    id: RunId,
+    data: Option<&Json>,
+    key: Option<&Idempotency>,
+) -> Answer<Commit, WriteError> {
+    if let Some((hash, _)) = key.map(|key| remembered(tx, namespace, &key.key)).transpose()?.flatten() {
+        let same = key.is_some_and(|key| hash == key.body_hash);
+        return Ok(if same { Ok(Commit::default()) } else { Err(WriteError::IdempotencyMismatch) });
+    }
     let run = match find(tx, namespace, id)? {
         Ok(run) => run,
         Err(refused) => return Ok(Err(refused)),
@@ -96,6 +113,9 @@ pub(crate) fn release(tx: &mut Tx<'_>, namespace: &str, id: RunId, data: Option<
     };
     edit.apply(tx, change)?;
     edit.save(tx)?;
+    if let Some(key) = key {
+        remember(tx, namespace, key, &[id])?;
+    }
     Ok(Ok(tx.take_hints()))
 }
 

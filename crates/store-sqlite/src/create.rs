@@ -79,7 +79,8 @@ pub(crate) fn create(tx: &mut Tx<'_>, request: &CreateRequest) -> Answer<Created
         created.push(result);
     }
     if let Some(idempotency) = &request.idempotency {
-        remember(tx, &request.namespace, idempotency, &created)?;
+        let ids: Vec<RunId> = created.iter().map(|one| one.run.id).collect();
+        remember(tx, &request.namespace, idempotency, &ids)?;
     }
     Ok(Ok(Created { runs: created, claimed, commit: tx.take_hints() }))
 }
@@ -91,13 +92,7 @@ fn claims(tx: &mut Tx<'_>, request: &CreateRequest, newborn: &mut [Newborn]) -> 
 /// The runs that the same idempotency key made, if all of them are there still.
 fn repeated(tx: &Tx<'_>, request: &CreateRequest) -> Answer<Option<Vec<Run>>, CreateError> {
     let Some(Idempotency { key, body_hash }) = &request.idempotency else { return Ok(Ok(None)) };
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let found: Option<(Vec<u8>, Vec<u8>, i64)> =
-        prepared(tx.conn, sql::IDEMPOTENCY_GET)?.query_row(params![request.namespace, key], read).optional()?;
-    let Some((hash, ids, at)) = found.filter(|(.., at)| Wall(*at) + IDEMPOTENCY_KEPT > tx.now) else {
-        return Ok(Ok(None));
-    };
-    let _ = at;
+    let Some((hash, ids)) = remembered(tx, &request.namespace, key)? else { return Ok(Ok(None)) };
     if hash != body_hash {
         return Ok(Err(CreateError::IdempotencyMismatch));
     }
@@ -112,8 +107,17 @@ fn repeated(tx: &Tx<'_>, request: &CreateRequest) -> Answer<Option<Vec<Run>>, Cr
     Ok(Ok(Some(runs)))
 }
 
-fn remember(tx: &Tx<'_>, namespace: &str, idempotency: &Idempotency, created: &[CreatedRun]) -> Done<()> {
-    let ids: Vec<u8> = created.iter().flat_map(|one| *one.run.id.0.as_bytes()).collect();
+/// The hash and the runs of the request for which a key was used, while that counts.
+pub(crate) fn remembered(tx: &Tx<'_>, namespace: &str, key: &str) -> Done<Option<(Vec<u8>, Vec<u8>)>> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let found: Option<(Vec<u8>, Vec<u8>, i64)> =
+        prepared(tx.conn, sql::IDEMPOTENCY_GET)?.query_row(params![namespace, key], read).optional()?;
+    Ok(found.filter(|(.., at)| Wall(*at) + IDEMPOTENCY_KEPT > tx.now).map(|(hash, ids, _)| (hash, ids)))
+}
+
+/// Remembers for which request a key was used, and what it made or changed.
+pub(crate) fn remember(tx: &Tx<'_>, namespace: &str, idempotency: &Idempotency, runs: &[RunId]) -> Done<()> {
+    let ids: Vec<u8> = runs.iter().flat_map(|id| *id.0.as_bytes()).collect();
     let values: [&dyn rusqlite::ToSql; 5] =
         [&namespace, &idempotency.key, &&idempotency.body_hash[..], &ids, &tx.now.0];
     execute(tx.conn, sql::IDEMPOTENCY_PUT, &values)?;

@@ -152,7 +152,7 @@ pub async fn a_lease_carries_input_options_checkpoint_and_resume_data(w: World) 
         new.new.hold = true;
     });
     let made = made.await;
-    w.store.release("default", made.id, Some(json(r#""go""#))).await.unwrap();
+    w.store.release("default", made.id, Some(json(r#""go""#)), None).await.unwrap();
     let taken = w.take(&session, &class).await;
     assert_eq!((taken.input, taken.checkpoint), (json(r#"{"n":1}"#), Some(json("[1]"))));
     assert_eq!((taken.options.max_attempts, taken.resume_data), (Some(9), Some(json(r#""go""#))));

@@ -140,7 +140,7 @@ async fn take(w: &World, seen: &mut Seen, step: &Step) {
         }
         Step::Release { run } => {
             if let Some(id) = pick(&seen.runs, run) {
-                let _ = w.store.release(TENANT, *id, None).await;
+                let _ = w.store.release(TENANT, *id, None, None).await;
             }
         }
         Step::Pass { seconds } => {

@@ -134,6 +134,7 @@ macro_rules! every_test {
             release:
                 a_held_run_is_queued_with_data_for_its_next_attempt
                 a_run_that_does_not_wait_refuses
+                a_release_that_is_repeated_with_its_key_ends_no_later_wait
                 a_hand_back_may_wait_or_hold_and_costs_nothing
                 resume_data_outlives_a_loss_and_goes_with_the_hand_back
                 a_scheduled_run_is_queued_when_it_is_due
@@ -142,6 +143,7 @@ macro_rules! every_test {
             report:
                 a_success_ends_the_run_with_its_result
                 a_repeated_end_gets_the_first_answer
+                a_repeated_loss_gets_the_first_answer_and_is_counted_once
                 an_end_whose_frames_are_missing_is_a_gap
                 failures_use_attempts_and_the_last_one_ends_it
                 a_checkpoint_reaches_the_next_attempt

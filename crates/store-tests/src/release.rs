@@ -13,7 +13,7 @@ pub async fn a_held_run_is_queued_with_data_for_its_next_attempt(w: World) {
     let run = w.one_with(&class, |new| new.new.hold = true).await;
     assert!(w.claim(&session, &[&class], 1).await.leases.is_empty());
     w.pass(Millis::secs(3));
-    let commit = w.store.release(TENANT, run.id, Some(json(r#"{"ok":true}"#))).await.unwrap();
+    let commit = w.store.release(TENANT, run.id, Some(json(r#"{"ok":true}"#)), None).await.unwrap();
     assert_eq!(commit.ready, [class.id]);
     let taken = w.take(&session, &class).await;
     assert_eq!((taken.run.id, taken.resume_data), (run.id, Some(json(r#"{"ok":true}"#))));
@@ -23,11 +23,28 @@ pub async fn a_run_that_does_not_wait_refuses(w: World) {
     let (class, session) = (w.class("a").await, w.worker("w").await);
     let held = w.leased(&session, &class).await;
     let id = held.run.id;
-    let release = async || w.store.release(TENANT, id, None).await.unwrap_err();
+    let release = async || w.store.release(TENANT, id, None, None).await.unwrap_err();
     assert_eq!(release().await, WriteError::NotWaiting(State::Claimed));
     w.say(&session, lease(&held), complete()).await;
     assert_eq!(release().await, WriteError::Terminal(State::Succeeded));
-    assert_eq!(w.store.release("other", id, None).await.unwrap_err(), WriteError::NotFound);
+    assert_eq!(w.store.release("other", id, None, None).await.unwrap_err(), WriteError::NotFound);
+}
+
+pub async fn a_release_that_is_repeated_with_its_key_ends_no_later_wait(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let run = w.one_with(&class, |new| new.new.hold = true).await;
+    let key = |hash: u8| Some(outlive_store::Idempotency { key: "yes".to_owned(), body_hash: [hash; 32] });
+    w.store.release(TENANT, run.id, None, key(1)).await.unwrap();
+    let held = w.take(&session, &class).await;
+    let again = Op::Release(Wait::Hold { note: None });
+    w.say(&session, lease(&held), again).await;
+    assert_eq!(w.row(run.id).await.state, State::Held);
+    assert!(w.store.release(TENANT, run.id, None, key(1)).await.unwrap().ready.is_empty());
+    assert_eq!(w.row(run.id).await.state, State::Held, "it waits for another answer now");
+    let other = w.store.release(TENANT, run.id, None, key(2)).await.unwrap_err();
+    assert_eq!(other, WriteError::IdempotencyMismatch);
+    w.store.release(TENANT, run.id, None, None).await.unwrap();
+    assert_eq!(w.row(run.id).await.state, State::Queued);
 }
 
 pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
@@ -38,7 +55,7 @@ pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
     w.say(&session, lease(&held), Op::Release(Wait::Delay { delay: Millis::mins(10), note: None })).await;
     let row = w.row(id).await;
     assert_eq!((row.state, row.due_at), (State::Scheduled, Some(w.now() + Millis::mins(10))));
-    w.store.release(TENANT, id, None).await.unwrap();
+    w.store.release(TENANT, id, None, None).await.unwrap();
     let held = w.take(&session, &class).await;
     assert_eq!(held.checkpoint, Some(json("7")));
     let note = Some("waits for an approval".to_owned());
@@ -51,14 +68,14 @@ pub async fn a_hand_back_may_wait_or_hold_and_costs_nothing(w: World) {
 pub async fn resume_data_outlives_a_loss_and_goes_with_the_hand_back(w: World) {
     let (class, session) = (w.class("a").await, w.worker("w").await);
     let run = w.one_with(&class, |new| new.new.hold = true).await;
-    w.store.release(TENANT, run.id, Some(json("1"))).await.unwrap();
+    w.store.release(TENANT, run.id, Some(json("1")), None).await.unwrap();
     w.take(&session, &class).await;
     w.lose(&session).await;
     let next = w.worker("x").await;
     let again = w.take(&next, &class).await;
     assert_eq!(again.resume_data, Some(json("1")), "the lost attempt may not have used it");
     w.say(&next, lease(&again), Op::Release(Wait::Hold { note: None })).await;
-    w.store.release(TENANT, run.id, None).await.unwrap();
+    w.store.release(TENANT, run.id, None, None).await.unwrap();
     assert_eq!(w.take(&next, &class).await.resume_data, None, "the next wait is another one");
 }
 

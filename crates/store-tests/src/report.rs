@@ -128,3 +128,18 @@ pub async fn a_normal_life_leaves_its_history(w: World) {
     assert_eq!((attempts.len(), attempts[0].worker_name.as_str()), (1, "w"));
     assert!(!attempts[0].view.open);
 }
+
+pub async fn a_repeated_loss_gets_the_first_answer_and_is_counted_once(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let held = w.leased(&session, &class).await;
+    let lost = || Op::Lost { reason: outlive_core::Reason::ProcessKilled, exit: None };
+    assert_eq!(w.say(&session, lease(&held), lost()).await, ItemResult::Ok);
+    let row = w.row(held.run.id).await;
+    assert_eq!(w.say(&session, lease(&held), lost()).await, ItemResult::Ok);
+    assert_eq!((w.row(held.run.id).await, row.losses), (row, 1));
+    let other = w.worker("other").await;
+    w.take(&other, &class).await;
+    assert_eq!(w.say(&session, lease(&held), lost()).await, ItemResult::Ok, "also when it runs elsewhere by now");
+    assert!(matches!(w.say(&other, lease(&held), lost()).await, ItemResult::Fenced { .. }), "only whose it was");
+    assert!(matches!(w.say(&session, lease(&held), Op::Start).await, ItemResult::Fenced { .. }));
+}

@@ -74,6 +74,9 @@ pub enum WriteError {
     /// It has not ended.
     #[error("the run has not ended: {0}")]
     NotTerminal(State),
+    /// The same idempotency key with another body.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyMismatch,
     /// It waits for nothing that could be released.
     #[error("the run is {0}; only held and scheduled runs can be released")]
     NotWaiting(State),

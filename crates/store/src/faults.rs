@@ -17,9 +17,10 @@
 
 use crate::{
     AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    History, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts,
-    QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery, RunRow, Runs,
-    Snapshot, Store, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
+    History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse,
+    QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery,
+    RunRow, Runs, Snapshot, Store, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
+    WriteError,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
@@ -151,7 +152,7 @@ passed_through! {
         read get(namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
         read list(query: RunQuery) -> Result<Page<RunRow>, StoreError>;
         write cancel(namespace: &str, id: RunId, reason: Reason, note: Option<String>) -> Result<Cancelled, WriteError>;
-        write release(namespace: &str, id: RunId, data: Option<Json>) -> Result<Commit, WriteError>;
+        write release(namespace: &str, id: RunId, data: Option<Json>, idempotency: Option<Idempotency>) -> Result<Commit, WriteError>;
         write delete(namespace: &str, id: RunId) -> Result<(), WriteError>;
     }
     Leases {

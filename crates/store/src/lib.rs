@@ -59,7 +59,8 @@ pub trait Runs: Send + Sync {
     async fn get(&self, namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
     /// Newest first, a bounded page; a page may be short and still have a next one.
     async fn list(&self, query: RunQuery) -> Result<Page<RunRow>, StoreError>;
-    /// Ends it if it waits, else asks its worker; also its children. Terminal: [`WriteError::Terminal`].
+    /// Ends it if it waits, else asks its worker; also its children. Cancelled already: nothing. Ended otherwise:
+    /// [`WriteError::Terminal`].
     async fn cancel(
         &self,
         namespace: &str,
@@ -67,8 +68,15 @@ pub trait Runs: Send + Sync {
         reason: Reason,
         note: Option<String>,
     ) -> Result<Cancelled, WriteError>;
-    /// Queues a held or scheduled run now. Other states: [`WriteError::NotWaiting`].
-    async fn release(&self, namespace: &str, id: RunId, data: Option<Json>) -> Result<Commit, WriteError>;
+    /// Queues a held or scheduled run now. Other states: [`WriteError::NotWaiting`]. With a key that was used for the same
+    /// request it does nothing more: a repetition must not end a later wait of the run.
+    async fn release(
+        &self,
+        namespace: &str,
+        id: RunId,
+        data: Option<Json>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Commit, WriteError>;
     /// Removes a terminal run and all that belongs to it. Not terminal: [`WriteError::NotTerminal`].
     async fn delete(&self, namespace: &str, id: RunId) -> Result<(), WriteError>;
 }

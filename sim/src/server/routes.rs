@@ -79,7 +79,7 @@ pub(crate) fn cancel(w: &mut World, run: RunId) {
 
 pub(crate) fn release(w: &mut World, run: RunId) {
     w.job(move |w| {
-        let result = store::now(w.db.store.release(NAMESPACE, run, None));
+        let result = store::now(w.db.store.release(NAMESPACE, run, None, None));
         w.saw(result.as_ref().ok());
         w.reply(move |w| {
             if let Ok(commit) = result {

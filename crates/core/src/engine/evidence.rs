@@ -413,21 +413,14 @@ impl Engine {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let unknown: Vec<_> = held.iter().copied().filter(|l| !session.holds(*l)).collect();
-        let mut cancelling = Vec::new();
         for lease in held {
             if let Some(l) = session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
                 l.confirmed = observed;
-                if l.cancelling {
-                    cancelling.push(*lease);
-                }
                 // A beat that names the run is a sign of life of a worker that otherwise does not beat.
                 if session.presence == Presence::None {
                     session.reported(lease.run_id, observed);
                 }
             }
-        }
-        for lease in cancelling {
-            self.say(holder, Say::Cancel(lease, Reason::Cancelled));
         }
         for lease in unknown {
             self.say(holder, Say::Lost(lease, Reason::LeaseReleased));

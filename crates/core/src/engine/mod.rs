@@ -158,6 +158,22 @@ impl Engine {
         }
     }
 
+    /// What a worker without connections is told with every answer, for as long as it holds: an answer may be lost, and only
+    /// the end of the lease, or of the drain, shows that it was read.
+    #[must_use]
+    pub fn standing_orders(&self, holder: Holder) -> Vec<Say> {
+        let Some(session) = self.sessions.get(&holder).filter(|s| s.presence != Presence::Session) else {
+            return Vec::new();
+        };
+        let drain = session.draining.then_some(Say::Drain);
+        let cancels = session
+            .leases
+            .iter()
+            .filter(|(_, l)| l.cancelling)
+            .map(|(&run_id, l)| Say::Cancel(LeaseRef { run_id, epoch: l.epoch }, Reason::Cancelled));
+        drain.into_iter().chain(cancels).take(crate::limits::sizes::BATCH).collect()
+    }
+
     /// Whether it is a worker without connections, which is told things when it asks.
     #[must_use]
     pub fn polls(&self, holder: Holder) -> bool {

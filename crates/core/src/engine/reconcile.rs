@@ -95,6 +95,10 @@ impl Engine {
         for lease in cancelling {
             self.say(holder, Say::Cancel(lease, Reason::Cancelled));
         }
+        // As with a cancel: the connection may have taken the first one along.
+        if first && self.sessions.get(&holder).is_some_and(|s| s.draining) {
+            self.say(holder, Say::Drain);
+        }
         for (lease, reason, evidence) in gone {
             self.take(holder, lease, reason, evidence, now);
         }

@@ -453,3 +453,53 @@ fn credit_that_came_before_the_end_of_its_lease_is_used_when_the_end_is_stored()
     let effects = world.put(Input::Ended(vec![(holder(1), lease(5))]));
     assert_eq!(claims(&effects)[0].max, 1);
 }
+
+fn orders(world: &World, n: i64) -> Vec<String> {
+    world.engine.standing_orders(holder(n)).iter().map(|say| format!("{say:?}")).collect()
+}
+
+#[test]
+fn a_polling_worker_is_told_a_cancel_and_a_drain_until_they_are_over() {
+    let mut world = World::new();
+    let profile = WorkerProfile { namespace: "default".into(), name: "p".into(), slots: 4, ..WorkerProfile::default() };
+    let info = SessionInfo {
+        holder: holder(1),
+        profile,
+        presence: Presence::Poll(Millis::secs(20)),
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![info(1, policy()), info(2, policy())],
+    };
+    world.put(Input::Open(info, None, false));
+    assert!(orders(&world, 1).is_empty());
+    world.put(Input::Cancel(holder(1), lease(2), Reason::Cancelled));
+    world.put(Input::Drain(holder(1), true));
+    for _ in 0..2 {
+        let told = orders(&world, 1);
+        assert!(told.len() == 2 && told[0] == "Drain" && told[1].starts_with("Cancel"), "{told:?}");
+    }
+    world.put(Input::Ended(vec![(holder(1), lease(2))]));
+    assert_eq!(orders(&world, 1), ["Drain"]);
+    world.put(Input::Drain(holder(1), false));
+    assert!(orders(&world, 1).is_empty());
+}
+
+#[test]
+fn a_drain_is_told_again_on_a_new_connection() {
+    let mut world = World::new();
+    let beat = BeatInfo { beat_seq: 1, held: vec![lease(1)], timer: true, ..BeatInfo::default() };
+    let conn = ConnId(world.now + 77);
+    let profile =
+        WorkerProfile { namespace: "default".into(), name: "w-1".into(), slots: 4, ..WorkerProfile::default() };
+    let open = SessionInfo {
+        holder: holder(1),
+        profile,
+        presence: Presence::Session,
+        home_seq: HomeSeq(9),
+        draining: true,
+        leases: vec![info(1, policy())],
+    };
+    world.put(Input::Open(open, Some(conn), false));
+    let answered = world.put(Input::Beat(holder(1), conn, beat));
+    assert!(answered.iter().any(|e| matches!(e, Effect::Say(_, c, Say::Drain) if *c == conn)), "{answered:?}");
+}

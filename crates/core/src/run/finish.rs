@@ -178,6 +178,12 @@ impl Run {
         self.wait_again(change, next, policy, now);
     }
 
+    /// Whether it has ended as whoever cancels it wants: to ask again is to repeat, not to come too late.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.state == State::Cancelled
+    }
+
     /// Somebody asks for the end. `None` if the run has ended; a second request changes nothing.
     #[must_use]
     pub fn cancel(&mut self, reason: Reason, note: Option<String>, now: Wall) -> Option<Change> {

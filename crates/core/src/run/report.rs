@@ -2,9 +2,9 @@
 
 use super::finish::LossBudget;
 use super::lease::Fence;
-use super::record::{Attempt, Change, EventKind, Evidence, Progress, RecoveryStep, Run};
+use super::record::{Attempt, Change, ClosedBy, EventKind, Evidence, Progress, RecoveryStep, Run};
 use super::{Loss, finish};
-use crate::ids::Holder;
+use crate::ids::{Epoch, Holder};
 use crate::limits::sizes;
 use crate::options::Budgets;
 use crate::policy::QueuePolicy;
@@ -48,6 +48,11 @@ impl Run {
         match self.fence(ctx.sender, item.lease.epoch, ctx.attempt, ctx.serial_key_moved_on) {
             Fence::Open => {}
             Fence::Repeated if item.op.ends_attempt() => return Err(ItemResult::Ok),
+            Fence::Salvage | Fence::Closed
+                if matches!(item.op, Op::Lost { .. }) && self.is_lost(item.lease.epoch, ctx) =>
+            {
+                return Err(ItemResult::Ok);
+            }
             Fence::Salvage => {
                 if let Op::Complete(completion) = item.op {
                     return self.salvage(completion, ctx);
@@ -101,6 +106,14 @@ impl Run {
             }
         }
         Ok(change)
+    }
+
+    /// Whether the sender's attempt of this epoch was closed as lost: to say so again is to repeat it.
+    fn is_lost(&self, epoch: Epoch, ctx: &ReportContext<'_>) -> bool {
+        let of_sender = |e: Epoch, holder: Option<Holder>| (e, holder) == (epoch, Some(ctx.sender));
+        let kept = ctx.attempt.is_some_and(|a| of_sender(a.epoch, Some(a.holder)) && a.closed_by == ClosedBy::Loss);
+        let last = of_sender(self.epoch, self.holder) && !self.state.is_leased() && self.closed_by == ClosedBy::Loss;
+        kept || last
     }
 
     /// The answer to a write that the fence stops.

@@ -40,22 +40,25 @@ pub(crate) async fn cancel(
     view(&app, &namespace, id).await
 }
 
-/// A held or scheduled run becomes queued now; `data` reaches the next attempt as `resume_data`.
+/// A held or scheduled run becomes queued now; `data` reaches the next attempt as `resume_data`. Idempotent by the header
+/// `Idempotency-Key`: a repetition never ends a later wait.
 #[utoipa::path(post, path = "/v1/runs/{id}/release", tag = "runs", params(("id" = uuid::Uuid, Path)), request_body = ReleaseBody,
     responses((status = 200, body = Run), (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn release(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
     RunPath(id): RunPath,
-    Body(body): Body<ReleaseBody>,
+    headers: HeaderMap,
+    RawBody(body, bytes): RawBody<ReleaseBody>,
 ) -> Reply<Run> {
+    let key = idempotency(&headers, &[id.0.as_bytes().as_slice(), b"/release", &bytes].concat())?;
     if body.data.as_ref().is_some_and(|d| d.text().len() > outlive_core::limits::sizes::CHECKPOINT) {
         let limit = outlive_core::limits::sizes::CHECKPOINT;
         return Err(Fault::new(Code::TooLarge, format!("data: is larger than {limit} bytes")));
     }
     let (worker, tenant) = (Arc::clone(&app), namespace.clone());
     App::detached(async move {
-        let commit = worker.store.release(&tenant, id, body.data).await?;
+        let commit = worker.store.release(&tenant, id, body.data, key).await?;
         worker.committed(commit);
         Ok::<_, Fault>(())
     })

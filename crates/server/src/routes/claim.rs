@@ -11,7 +11,8 @@ use outlive_api::problem::Problem;
 use outlive_api::workers::{ClaimBody, Leases};
 use outlive_core::engine::Input;
 use outlive_core::limits::sizes;
-use outlive_core::{Holder, Millis};
+use outlive_core::{Holder, LeaseRef, Millis};
+use outlive_store::{LeaseRow, StoreError};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -34,7 +35,13 @@ pub(crate) async fn claim(
     let holder = token.of(worker)?;
     app.polling(holder).await?;
     let max = body.max.clamp(1, u32::try_from(sizes::BATCH).unwrap_or(u32::MAX));
-    if let Some(rows) = app.store.claim_request(holder, body.request_id).await? {
+    let repeated = match app.driver.answered(holder, body.request_id) {
+        Some(leases) => Some(app.still_held(holder, &leases).await?),
+        None => app.store.claim_request(holder, body.request_id).await?,
+    };
+    if let Some(rows) = repeated {
+        let refs: Vec<_> = rows.iter().map(|row| LeaseRef { run_id: row.run.id, epoch: row.run.epoch }).collect();
+        app.driver.delivered(holder, &refs);
         let leases = rows.into_iter().map(|row| {
             let policy = app.catalog.policy(row.run.queue);
             view::lease(row, &policy)
@@ -42,12 +49,13 @@ pub(crate) async fn claim(
         return Ok(Json(Leases { leases: leases.collect() }));
     }
     let (deliver, mut delivered) = mpsc::channel(1);
-    let waiter = PollWaiter { request: body.request_id, deliver };
-    if let Some(leases) = app.driver.wait_for_leases(holder, waiter) {
-        return Ok(Json(Leases { leases }));
-    }
+    let waiter = PollWaiter { request: body.request_id, deliver, number: 0 };
+    let number = match app.driver.wait_for_leases(holder, waiter) {
+        Ok(number) => number,
+        Err(leases) => return Ok(Json(Leases { leases })),
+    };
     // Whatever ends this request, a caller that hangs up included, the worker waits no more.
-    let _waiting = Waiting { app: Arc::clone(&app), holder, request: body.request_id };
+    let _waiting = Waiting { app: Arc::clone(&app), holder, number };
     app.input(Input::PollWants(holder, max));
     let wait = body.wait.unwrap_or(Millis::ZERO).clamp(LEAST, LONGEST);
     let mut over = std::pin::pin!(tokio::time::sleep(wait.duration()));
@@ -67,17 +75,27 @@ pub(crate) async fn claim(
 struct Waiting {
     app: Arc<App>,
     holder: Holder,
-    request: uuid::Uuid,
+    number: u64,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.app.driver.stop_waiting(self.holder, self.request);
-        self.app.input(Input::PollWants(self.holder, 0));
+        if self.app.driver.stop_waiting(self.holder, self.number) {
+            self.app.input(Input::PollWants(self.holder, 0));
+        }
     }
 }
 
 impl App {
+    /// Of these leases those that the worker still has.
+    async fn still_held(&self, holder: Holder, leases: &[LeaseRef]) -> Result<Vec<LeaseRow>, StoreError> {
+        let mut rows = self.store.leases_of(holder).await?;
+        let place = |row: &LeaseRow| leases.iter().position(|l| (l.run_id, l.epoch) == (row.run.id, row.run.epoch));
+        rows.retain(|row| place(row).is_some());
+        rows.sort_by_key(place);
+        Ok(rows)
+    }
+
     /// A call of a worker without a session: it is a sign of life. After a loss or a restart it opens its presence again.
     pub(crate) async fn polling(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
         if self.driver.session(holder).is_none() {

@@ -1,5 +1,7 @@
 //! A real server on a free port, over its real interface.
 
+mod cut;
+mod lost_answers;
 mod polling;
 mod raw;
 mod restart;

@@ -51,3 +51,26 @@ async fn a_call_needs_the_token_of_that_worker() {
     assert_eq!(refused.code(), Some("not_owner"));
     world.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_poll_that_ends_late_does_not_silence_a_newer_one() {
+    let world = world().await;
+    let registered = world.client.register(&registration("p-1", WireLiveness::Poll)).await.unwrap();
+    let worker = world.client.with_token(&registered.session_token);
+    let ask = |wait| ClaimBody { request_id: uuid::Uuid::new_v4(), max: 1, wait: Some(wait) };
+    // The older one waits for a second, and ends while the newer one waits.
+    let (older, newer) = (ask(Millis::secs(1)), ask(Millis::secs(20)));
+    let older = tokio::spawn({
+        let worker = worker.clone();
+        async move { worker.claim(registered.worker_id, &older).await }
+    });
+    for _ in 0..5 {
+        world.client.workers().await.unwrap();
+    }
+    let (newer, run) = tokio::join!(worker.claim(registered.worker_id, &newer), async {
+        assert!(older.await.unwrap().unwrap().leases.is_empty());
+        world.client.create_run(&noop(), None).await.unwrap()
+    });
+    assert_eq!(newer.unwrap().leases[0].run_id, run.id);
+    world.server.stop().await;
+}

@@ -12,7 +12,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outlive-api", &["outlive-core"]),
     ("outlive-server", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite"]),
     ("outlive-worker", &["outlive-api", "outlive-core"]),
-    ("outlive-cli", &["outlive-api", "outlive-core", "outlive-server", "outlive-worker"]),
+    ("outlive-acceptance", &["outlive-api", "outlive-core"]),
+    ("outlive-cli", &["outlive-acceptance", "outlive-api", "outlive-core", "outlive-server", "outlive-worker"]),
     ("outlive-sim", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite", "outlive-worker"]),
     ("xtask", &[]),
 ];

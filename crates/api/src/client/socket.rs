@@ -1,6 +1,7 @@
 //! A worker's session: the WebSocket itself, without any meaning.
 
 use super::http::{Client, ClientError};
+use crate::problem::{Code, Problem};
 use crate::session::MESSAGE_LIMIT;
 use outlive_core::WorkerId;
 use tokio::net::TcpStream;
@@ -50,12 +51,37 @@ impl Client {
             Ok((socket, _)) => Ok(socket),
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
                 let body = response.body().clone().unwrap_or_default();
-                Err(match serde_json::from_slice(&body) {
-                    Ok(problem) => ClientError::Problem(Box::new(problem)),
-                    Err(_) => ClientError::Answer(format!("status {}", response.status())),
-                })
+                Err(refusal(response.status().as_u16(), &body))
             }
             Err(other) => Err(self.unreachable(other)),
         }
+    }
+}
+
+/// Why an upgrade was refused. Of the body only what came together with the head is there: the status alone must be enough.
+fn refusal(status: u16, body: &[u8]) -> ClientError {
+    if let Ok(problem) = serde_json::from_slice(body) {
+        return ClientError::Problem(Box::new(problem));
+    }
+    let code = match status {
+        401 => Code::Unauthenticated,
+        404 => Code::WorkerNotFound,
+        409 => Code::SessionReplaced,
+        _ => return ClientError::Answer(format!("status {status}")),
+    };
+    ClientError::Problem(Box::new(Problem::new(code, format!("the server refuses the session: {}", code.title()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_whose_body_is_cut_off_is_known_by_its_status() {
+        assert_eq!(refusal(401, b"").code(), Some("unauthenticated"));
+        assert_eq!(refusal(409, br#"{"type":"urn:out"#).code(), Some("session_replaced"));
+        assert_eq!(refusal(502, b"<html>").code(), None);
+        let whole = serde_json::to_vec(&Problem::new(Code::NotOwner, "not yours")).unwrap();
+        assert_eq!(refusal(403, &whole).code(), Some("not_owner"));
     }
 }

@@ -228,6 +228,10 @@ impl Engine {
             }
         }
         let Some(session) = self.sessions.get(&holder).filter(|s| s.home_seq == wanted.home_seq) else { return };
+        // Nothing is left of a worker whose name is another's: it is told to end, too.
+        if wanted.reason == Reason::WorkerReplaced && session.leases.is_empty() {
+            return self.gone(holder, Reason::WorkerReplaced);
+        }
         if wanted.end_session && session.leases.is_empty() {
             self.say(holder, Say::Close(CloseWhy::WrittenOff));
             self.forget(holder);

@@ -306,6 +306,18 @@ fn an_eviction_revokes_and_takes_only_when_the_worker_names_it_no_more() {
 }
 
 #[test]
+fn a_replaced_worker_is_told_to_end_when_nothing_of_its_work_is_left() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.put(Input::Revoke(holder(1), Reason::WorkerReplaced));
+    let effects = world.beat(1, 2, 3, &[]);
+    let taken = verdicts(&effects)[0].clone();
+    let effects = world.put(Input::VerdictDone(taken, VerdictResult::Committed(vec![lease(7)])));
+    assert_eq!(said(&effects).last(), Some(&&Say::Close(CloseWhy::Replaced)));
+}
+
+#[test]
 fn a_revocation_ends_when_trust_must_have_run_out_although_the_worker_still_beats() {
     let mut world = World::new();
     world.session(1, vec![info(7, policy())]);

@@ -1,4 +1,4 @@
-//! What people and machines type to work on Outlive: `cargo xtask setup|test|lint|openapi|sim`.
+//! What people and machines type to work on Outlive: `cargo xtask setup|test|lint|openapi|acceptance|sim`.
 //!
 //! ```text
 //!   lint ──► rules (absences, read from the sources) · sizes · rustfmt · clippy · rustdoc · cargo-deny
@@ -53,6 +53,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Plays every scenario of acceptance/ with the worker that this command starts
+    Acceptance {
+        /// For example: python3 examples/worker.py
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        worker: Vec<OsString>,
+    },
     /// Runs the simulation, optimised; everything after it is given to the simulation
     Sim {
         /// For example a seed
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         Task::Test { runner } => test::all(&runner),
         Task::Lint { quick } => lint::all(quick),
         Task::Openapi { check } => openapi::write(check),
+        Task::Acceptance { worker } => acceptance(worker),
         Task::Sim { args } => {
             shell::Cargo::new(["run", "--release", "--package", "outlive-sim", "--"]).args(args).run()
         }
@@ -78,4 +85,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Words that name a file here become its path: the worker runs in a folder of its own.
+fn acceptance(worker: Vec<OsString>) -> shell::Done {
+    shell::Cargo::new(["build", "--package", "outlive-cli", "--package", "outlive-acceptance"]).run()?;
+    let found = |word: OsString| std::fs::canonicalize(&word).map_or(word, Into::into);
+    let outlive = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("outlive");
+    shell::Cargo::built("outlive-acceptance").args([outlive]).args(worker.into_iter().map(found)).run()
 }

@@ -61,6 +61,27 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "python3 with venv",
+        of: &[Of::Test],
+        found: python,
+        provide: || apt(&["python3", "python3-venv"]),
+        without: Without::Stop,
+    },
+    Need {
+        name: "curl",
+        of: &[Of::Test],
+        found: || first_line("curl", &["--version"]),
+        provide: || apt(&["curl"]),
+        without: Without::Stop,
+    },
+    Need {
+        name: "jq",
+        of: &[Of::Test],
+        found: || first_line("jq", &["--version"]),
+        provide: || apt(&["jq"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "rustfmt",
         of: &[Of::Lint],
         found: || first_line(cargo(), &["fmt", "--version"]),
@@ -107,6 +128,11 @@ fn provide_one(need: &Need) -> Done {
 fn c_compiler() -> Option<String> {
     let named = env::var_os("CC");
     named.into_iter().chain(["cc", "gcc", "clang"].map(Into::into)).find_map(|c| first_line(c, &["--version"]))
+}
+
+/// Debian has the language and its `venv` in packages of their own.
+fn python() -> Option<String> {
+    first_line("python3", &["-c", "import ensurepip, sys; print(sys.version)"])
 }
 
 /// The runner's version, if there is one: an installed one, or our own.

@@ -2,6 +2,7 @@
 
 use outlive_core::policy::Backoff;
 use outlive_core::report::{ErrorReport, ExitReport};
+use outlive_core::resources::{Bytes, Resources};
 use outlive_core::{Epoch, Incarnation, Json, Millis, Outcome, Reason, RunId, State, Wall, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -151,6 +152,47 @@ pub struct ExecInput {
     /// Whether output that is not of its format fails the attempt.
     #[serde(default = "yes")]
     pub strict_output: bool,
+    /// What one attempt may use; a worker may allow less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ExecLimits>,
+}
+
+/// What all processes of one attempt may use together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecLimits {
+    /// Memory in bytes, at least 1. Who uses more is killed, and the attempt fails with `oom_killed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub memory_bytes: Option<i64>,
+    /// Processes and threads at once, at least 1; the next one cannot be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub pids: Option<i64>,
+}
+
+impl ExecLimits {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The field that is less than 1.
+    pub fn read(self) -> Result<Resources, &'static str> {
+        let at_least_1 = |field, value: Option<i64>| {
+            let read = value.map(|n| u64::try_from(n).ok().filter(|&n| n > 0).ok_or(field));
+            read.transpose()
+        };
+        Ok(Resources {
+            memory: at_least_1("memory_bytes", self.memory_bytes)?.map(Bytes),
+            pids: at_least_1("pids", self.pids)?,
+        })
+    }
+}
+
+impl From<Resources> for ExecLimits {
+    fn from(of: Resources) -> Self {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Self { memory_bytes: of.memory.map(|m| number(m.0)), pids: of.pids.map(number) }
+    }
 }
 
 const fn yes() -> bool {

@@ -8,6 +8,7 @@
 //! | [`run`] | what happens to a run when somebody creates, claims, reports, loses or cancels it |
 //! | [`engine`] | when a worker is dead, who gets which work, what each connection is told |
 //! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
+//! | [`resources`] | what one attempt may use of its host |
 //! | [`class`] | which worker can take which run |
 //! | [`room`] | whether the disk has room for new runs |
 //! | [`invariants`] | what must hold whatever happens |
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod options;
 pub mod policy;
 pub mod report;
+pub mod resources;
 pub mod room;
 pub mod run;
 pub mod state;

@@ -1,8 +1,9 @@
-//! The smallest agent: `agent <server> <state folder> [slots]`, and `agent guard`, which it starts by itself.
+//! The smallest agent: `agent <server> <state folder> [slots] [memory limit]`, and `agent guard`, which it starts by itself.
 //!
 //! The first SIGTERM drains, the second hands back. Tests use it as the agent that they stop and kill.
 
 use outlive_api::clock::SystemClock;
+use outlive_core::resources::Resources;
 use outlive_worker::{AgentConfig, AgentStatus, Shutdown};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     }
     let state_dir = arguments.next().unwrap_or_default().into();
     let slots = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let limits = Resources { memory: arguments.next().and_then(|n| n.parse().ok()), pids: None };
     let this = std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned();
     let config = AgentConfig {
         servers: vec![server],
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         labels: BTreeMap::new(),
         slots,
         allow_exec: true,
+        limits,
         state_dir,
         takeover: false,
         guard: vec![this, "guard".into()],

@@ -1,6 +1,7 @@
 //! What an agent is given, how it tells where it is, and how it ends.
 
 use crate::runtime::Handler;
+use outlive_core::resources::Resources;
 use outlive_core::{Incarnation, WorkerId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct AgentConfig {
     pub slots: u32,
     /// Whether it runs commands (kind `exec`).
     pub allow_exec: bool,
+    /// The most that one attempt of a command gets; a run may ask for less.
+    pub limits: Resources,
     /// Where name, secret, outbox and the folders of attempts live. Locked while the agent runs.
     pub state_dir: PathBuf,
     /// Take the name from a worker that still answers.

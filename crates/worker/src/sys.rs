@@ -7,6 +7,7 @@
     reason = "pre_exec runs between fork and exec; wait4 fills a struct; AsyncFd trusts its argument"
 )]
 
+use crate::reach::limits::Confinement;
 use rustix::process::{Pid, Signal};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,16 +18,19 @@ use tokio::io::unix::AsyncFd;
 /// The last real-time signal.
 const LAST_SIGNAL: i32 = 64;
 
-/// Lets the child join `group` (a `cgroup.procs` file), lead a process group of its own, begin with no signal ignored, and
+/// Lets the child join its groups and set its limits, lead a process group of its own, begin with no signal ignored, and
 /// die with the thread that starts it.
 ///
 /// If the agent died before the child could ask for that, the child ends itself. Signals: a shell that starts an agent in the
 /// background lets it ignore SIGINT and SIGQUIT, `nohup` SIGHUP; what a command does must not depend on that.
-pub fn contain(command: &mut Command, group: Option<OwnedFd>) {
+pub fn contain(command: &mut Command, confined: Confinement) {
     let parent = rustix::process::getpid();
     let prepare = move || {
-        if let Some(group) = &group {
-            rustix::io::write(group.as_fd(), b"0")?;
+        for group in &confined.groups {
+            rustix::io::write(group, b"0")?;
+        }
+        for &(resource, limit) in &confined.rlimits {
+            rustix::process::setrlimit(resource, limit)?;
         }
         rustix::process::setpgid(None, None)?;
         for signal in 1..=LAST_SIGNAL {

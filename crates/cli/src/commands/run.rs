@@ -12,6 +12,7 @@ use outlive_api::client::{Client, ClientError};
 use outlive_api::clock::SystemClock;
 use outlive_api::runs::{ExecInput, NewRun, OnConflict, OutputFormat, Run};
 use outlive_core::clock::Clock as _;
+use outlive_core::resources::{Bytes, Resources};
 use outlive_core::{Json, Millis, RunId, Wall};
 use std::io::Read as _;
 use std::path::Path;
@@ -80,6 +81,12 @@ pub(crate) struct Args {
     /// One attempt's longest run (queue's default: 24h)
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     timeout: Option<Millis>,
+    /// Memory of one attempt, such as 512MiB; who uses more is killed, and the attempt fails
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    memory: Option<Bytes>,
+    /// Processes of one attempt at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    pids: Option<u64>,
     /// Failures of the command before the run fails (queue's default: 3)
     #[arg(long, value_name = "N", help_heading = "Limits")]
     max_attempts: Option<u32>,
@@ -130,6 +137,7 @@ fn new_run(client: &Client, args: &Args) -> Result<NewRun, Failure> {
     };
     let (on_conflict, output_format) =
         (named::<OnConflict>(&args.on_conflict)?, named::<OutputFormat>(&args.output_format)?);
+    let limits = Resources { memory: args.memory, pids: args.pids };
     let input = ExecInput {
         command: args.command.clone(),
         cwd,
@@ -137,6 +145,7 @@ fn new_run(client: &Client, args: &Args) -> Result<NewRun, Failure> {
         stdin: args.stdin.as_deref().map(read_stdin).transpose()?,
         output_format,
         strict_output: true,
+        limits: (!limits.is_unlimited()).then(|| limits.into()),
     };
     Ok(NewRun {
         id: Some(new_run_id()),

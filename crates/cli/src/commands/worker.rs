@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::logs;
 use crate::render::say;
 use outlive_api::clock::SystemClock;
+use outlive_core::resources::{Bytes, Resources};
 use outlive_worker::{AgentConfig, AgentError, AgentExit, AgentStatus, Shutdown};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,6 +49,12 @@ pub(crate) struct Args {
     /// Run commands: whoever may create runs may then run programs as this user
     #[arg(long, env = "OUTLIVE_ALLOW_EXEC", hide_env_values = true)]
     allow_exec: bool,
+    /// The most memory of one attempt, such as 2GiB; a run may ask for less
+    #[arg(long, env = "OUTLIVE_MEMORY_LIMIT", value_name = "SIZE", hide_env_values = true)]
+    memory_limit: Option<Bytes>,
+    /// The most processes of one attempt at once; a run may ask for less
+    #[arg(long, env = "OUTLIVE_PIDS_LIMIT", value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_env_values = true)]
+    pids_limit: Option<u64>,
     /// Where its name, its secret and reports not yet sent are kept; one worker each
     #[arg(
         long,
@@ -84,6 +91,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
         labels: args.labels.into_iter().collect(),
         slots: args.slots,
         allow_exec: args.allow_exec,
+        limits: Resources { memory: args.memory_limit, pids: args.pids_limit },
         state_dir: args.state_dir,
         takeover: args.takeover,
         guard: guard()?,

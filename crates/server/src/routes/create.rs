@@ -277,12 +277,15 @@ pub(super) fn check_input(kind: &str, input: &RawJson, at: &impl Fn(&str) -> Str
 /// A command is checked where it is created, not minutes later on a worker.
 fn exec(input: &RawJson, at: &impl Fn(&str) -> String) -> Result<(), Fault> {
     let read: Result<wire::ExecInput, _> = input.read();
-    let command = match read {
-        Ok(exec) => exec.command,
+    let (command, limits) = match read {
+        Ok(exec) => (exec.command, exec.limits.unwrap_or_default()),
         Err(error) => return Err(Fault::field(at("input"), error.to_string())),
     };
     if command.first().is_none_or(String::is_empty) {
         return Err(Fault::field(at("input.command"), "must name a program"));
+    }
+    if let Err(field) = limits.read() {
+        return Err(Fault::field(at(&format!("input.limits.{field}")), "must be at least 1"));
     }
     if command.iter().any(|part| part.contains('\0')) {
         return Err(Fault::field(at("input.command"), "must not contain NUL"));

@@ -41,6 +41,10 @@ fn own_end(end: End, last: Option<i64>) -> Op {
             Verdict::Failed(reason, message) => fail(reason, &message, Some(exit), last),
             Verdict::Killed => Op::Lost { reason: Reason::ProcessKilled, exit: Some(exit) },
         },
+        End::OverMemory { exit, limit } => {
+            let message = format!("it needed more memory than its limit of {limit} allows");
+            fail(Reason::OomKilled, &message, Some(exit), last)
+        }
         End::Rejected { message, permanent } => match fail(Reason::Rejected, &message, None, last) {
             Op::Fail(failure) => Op::Fail(Failure { permanent, ..failure }),
             other => other,
@@ -72,7 +76,7 @@ fn went_well(end: &End) -> bool {
 
 fn exit_of(end: &End) -> Option<ExitReport> {
     match end {
-        End::Exit { exit, .. } => Some(exit.clone()),
+        End::Exit { exit, .. } | End::OverMemory { exit, .. } => Some(exit.clone()),
         _ => None,
     }
 }

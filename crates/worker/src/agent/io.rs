@@ -65,6 +65,10 @@ fn session_thread(
     let failed = |source| AgentError::State { path: state.outbox(), source };
     let (outbox, records) = Outbox::open(&state.outbox()).map_err(failed)?;
     let domain = Domain::new(state.domain_prefix(), Mode::from_env());
+    if !config.limits.is_unlimited() {
+        let enforcement = domain.limiter.enforcement();
+        tracing::info!("each attempt gets at most {}, by {enforcement}", config.limits);
+    }
     let guard = Guard { command: config.guard.clone(), domain };
     // Handlers inside the agent have no processes: without commands there is nothing to guard.
     let started = config.allow_exec.then(|| guard.start()).transpose()?;
@@ -108,7 +112,7 @@ impl Parts {
         let (outbox, outbox_writer) = outbox_thread(outbox, happenings.clone()).map_err(|e| internal(&e))?;
         let executor = if config.allow_exec {
             let spawner = Spawner::start().map_err(|e| internal(&e))?;
-            let context = ExecContext::new(name, state.attempts()?, guard.domain.clone(), spawner);
+            let context = ExecContext::new(name, state.attempts()?, guard.domain.clone(), config.limits, spawner);
             Some(Executor::start(context, config.slots, sender).map_err(|e| internal(&e))?)
         } else {
             None

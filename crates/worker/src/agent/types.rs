@@ -6,6 +6,7 @@ use crate::guard::Command;
 use crate::outbox::Record;
 use outlive_api::session::{Lease, ServerMessage, WorkerMessage};
 use outlive_core::report::{ExitReport, Op};
+use outlive_core::resources::Bytes;
 use outlive_core::{Json, LeaseRef, Millis, Mono};
 
 /// One instant on the two clocks that matter to an agent.
@@ -111,6 +112,13 @@ pub enum End {
         exit: ExitReport,
         /// What became of its output.
         output: Parsed,
+    },
+    /// A process ended because the attempt had reached its own limit of memory.
+    OverMemory {
+        /// How; `oom_killed` is set.
+        exit: ExitReport,
+        /// The limit.
+        limit: Bytes,
     },
     /// The work could not begin: something about it, or about the worker's folders, must be changed first.
     Rejected {

@@ -1,11 +1,12 @@
 //! The lines between agent and guard.
 
 use crate::agent::GuardEvent;
+use crate::reach::limits::Limiter;
 use crate::reach::{Domain, name, parse_name};
 use outlive_core::policy::OnIsolation;
 use outlive_core::{LeaseRef, Mono};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The first line: which processes are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +14,16 @@ pub struct Header(pub Domain);
 
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Domain { prefix, session, cgroup } = &self.0;
-        let path = cgroup.as_ref().map_or("-".into(), |path| path.to_string_lossy());
-        writeln!(f, "domain {prefix} {session} {path}")
+        let Domain { prefix, session, cgroup, limiter } = &self.0;
+        write!(f, "domain {prefix} {session} ")?;
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let cgroup = cgroup.as_ref().map_or("-".into(), |c| path(c));
+        // Paths may hold spaces.
+        match limiter {
+            Limiter::V1 { memory, pids } => writeln!(f, "{cgroup}\tv1\t{}\t{}", path(memory), path(pids)),
+            Limiter::V2 => writeln!(f, "{cgroup}\tv2"),
+            Limiter::Rlimits => writeln!(f, "{cgroup}\trlimits"),
+        }
     }
 }
 
@@ -24,8 +32,15 @@ impl Header {
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let mut parts = line.strip_prefix("domain ")?.splitn(3, ' ');
-        let (prefix, session, path) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()?);
-        Some(Self(Domain { prefix, session, cgroup: (path != "-").then(|| PathBuf::from(path)) }))
+        let (prefix, session) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let mut paths = parts.next()?.split('\t');
+        let cgroup = paths.next().filter(|&path| path != "-").map(PathBuf::from);
+        let limiter = match paths.next()? {
+            "v1" => Limiter::V1 { memory: paths.next()?.into(), pids: paths.next()?.into() },
+            "v2" => Limiter::V2,
+            _ => Limiter::Rlimits,
+        };
+        Some(Self(Domain { prefix, session, cgroup, limiter }))
     }
 }
 
@@ -204,8 +219,11 @@ mod tests {
         for reply in [Reply::Ready, Reply::Did(lease, GuardEvent::Thawed, Mono(77))] {
             assert_eq!(Reply::parse(reply.to_string().trim_end()), Some(reply));
         }
-        let domain = Domain { prefix: "a.b".into(), session: 3, cgroup: Some("/with a space/x".into()) };
-        assert_eq!(Header::parse(Header(domain.clone()).to_string().trim_end()), Some(Header(domain)));
+        let v1 = Limiter::V1 { memory: "/m m/x".into(), pids: "/p/x".into() };
+        for (cgroup, limiter) in [(Some("/with a space/x"), Limiter::V2), (None, v1), (None, Limiter::Rlimits)] {
+            let domain = Domain { prefix: "a.b".into(), session: 3, cgroup: cgroup.map(PathBuf::from), limiter };
+            assert_eq!(Header::parse(Header(domain.clone()).to_string().trim_end()), Some(Header(domain)));
+        }
     }
 
     #[test]

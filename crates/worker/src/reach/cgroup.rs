@@ -1,16 +1,24 @@
 //! Control groups, version 2: a group per lease, in a folder per agent, below the agent's own group.
 //!
-//! No controller is needed: freezing and killing are in the core of version 2, so a group may be made anywhere where files
-//! may be written.
+//! No controller is needed to freeze and kill: that is in the core of version 2, so a group may be made anywhere where files
+//! may be written. Limits need controllers, which a group with processes of its own does not hand down (but for the root): an
+//! agent that is alone in a group which was delegated to it (`Delegate=yes` of systemd) moves into a group below.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where version 2 is mounted, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// The beginning of a domain's folder.
-const FOLDER: &str = "outlive-";
+pub(super) const FOLDER: &str = "outlive-";
+/// Where an agent moves, in a group of its own.
+const AGENT: &str = "outlive-agent";
+/// What limits need.
+const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// By what systemd marks a group that it leaves to somebody.
+const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +29,12 @@ impl Group {
     #[must_use]
     pub const fn at(path: PathBuf) -> Self {
         Self(path)
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Makes it, if it is not there, and opens what a child must write to in order to join it.
@@ -65,7 +79,7 @@ impl Group {
     }
 }
 
-fn folders(path: &Path) -> Vec<PathBuf> {
+pub(super) fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
@@ -76,6 +90,43 @@ fn own() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     Some(mount.join(path))
+}
+
+/// Whether groups in a domain's folder can be limited.
+pub(super) fn has_controllers(base: &Path) -> bool {
+    let given = || {
+        let given = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
+        CONTROLLERS.iter().all(|c| given.split_ascii_whitespace().any(|g| g == *c))
+    };
+    if given() {
+        return true;
+    }
+    let Some(own) = base.parent() else { return false };
+    if enable_controllers(own).is_err() && may_move(own) {
+        let agent = Group(own.join(AGENT));
+        let moved = agent.make().and_then(|procs| Ok(rustix::io::write(procs, b"0")?));
+        let _ = moved.and_then(|_| enable_controllers(own));
+    }
+    given()
+}
+
+/// Lets a group hand its controllers down.
+pub(super) fn enable_controllers(group: &Path) -> std::io::Result<()> {
+    let wanted = CONTROLLERS.map(|c| format!("+{c}")).join(" ");
+    fs::write(group.join("cgroup.subtree_control"), wanted)
+}
+
+/// Whether a group is this process's alone, and was given to it.
+fn may_move(group: &Path) -> bool {
+    let alone =
+        fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|p| p.trim() == std::process::id().to_string());
+    let marked = DELEGATED.iter().any(|name| {
+        let mut value = [0_u8; 4];
+        rustix::fs::getxattr(group, *name, &mut value[..]).is_ok_and(|n| value[..n] == *b"1")
+    });
+    let user = rustix::process::geteuid();
+    let is_owner = !user.is_root() && fs::metadata(group).is_ok_and(|m| m.uid() == user.as_raw());
+    alone && (marked || is_owner)
 }
 
 /// Makes a domain's folder, if this machine lets its children join, freeze and be killed.
@@ -95,8 +146,9 @@ pub(super) fn prepare(prefix: &str) -> Option<PathBuf> {
 
 /// Kills what is in the folders of earlier domains of a state folder, and removes them.
 pub fn sweep(state_folder: &str) {
-    let Some(own) = own() else { return };
     let stale = format!("{FOLDER}{state_folder}.");
+    super::hierarchy::sweep(&stale);
+    let Some(own) = own() else { return };
     let is_stale = |p: &PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&stale));
     for group in folders(&own).into_iter().filter(is_stale).map(Group) {
         super::until_nothing_is_left(|| group.kill());

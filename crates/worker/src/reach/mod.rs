@@ -10,13 +10,20 @@
 //! | cgroup v2, a group per lease | all descendants, whatever they do | `cgroup.freeze` | `cgroup.kill` |
 //! | signals | the process group, and every process that carries the variable | SIGSTOP, again until a pass finds nothing new | SIGKILL, likewise |
 //!
+//! Limits of what a lease may use: see [`limits`]. Its groups for that, if it has some, name it too: in the mode of signals
+//! they find a process that has left its group, its session and its environment behind.
+//!
 //! A process is only ever signalled through a descriptor that was opened before it was recognised, so that a number that has
 //! been reused cannot be hit. A process group is signalled by its number only while its leader is not reaped.
 
 pub mod cgroup;
+mod hierarchy;
+pub mod limits;
 pub mod procfs;
 
 use cgroup::Group;
+use limits::{Confinement, Limiter, OutOfMemory};
+use outlive_core::resources::Resources;
 use outlive_core::{Epoch, LeaseRef, RunId};
 use procfs::Process;
 use rustix::process::Signal;
@@ -37,16 +44,21 @@ pub enum Mode {
     /// By control groups where they can be made.
     #[default]
     Auto,
-    /// By signals alone.
+    /// By signals; limits by control groups of version 1 where they can be made.
     Signals,
+    /// By signals, without any control group.
+    NoGroups,
 }
 
 impl Mode {
-    /// `OUTLIVE_ISOLATION=signals` asks for signals.
+    /// `OUTLIVE_ISOLATION` is `signals`, `no-groups`, or nothing.
     #[must_use]
     pub fn from_env() -> Self {
-        let asked = std::env::var_os("OUTLIVE_ISOLATION").is_some_and(|v| v == "signals");
-        if asked { Self::Signals } else { Self::Auto }
+        match std::env::var("OUTLIVE_ISOLATION").as_deref() {
+            Ok("signals") => Self::Signals,
+            Ok("no-groups") => Self::NoGroups,
+            _ => Self::Auto,
+        }
     }
 }
 
@@ -59,6 +71,8 @@ pub struct Domain {
     pub session: i32,
     /// The folder of its groups, in cgroup mode.
     pub cgroup: Option<PathBuf>,
+    /// How its leases are limited.
+    pub limiter: Limiter,
 }
 
 impl Domain {
@@ -67,7 +81,8 @@ impl Domain {
     pub fn new(prefix: String, mode: Mode) -> Self {
         let session = procfs::own_session();
         let cgroup = (mode == Mode::Auto).then(|| cgroup::prepare(&prefix)).flatten();
-        Self { prefix, session, cgroup }
+        let limiter = if mode == Mode::NoGroups { Limiter::Rlimits } else { Limiter::find(&prefix, cgroup.as_deref()) };
+        Self { prefix, session, cgroup, limiter }
     }
 
     /// The value of the variable for a lease.
@@ -80,6 +95,39 @@ impl Domain {
     #[must_use]
     pub fn group(&self, lease: LeaseRef) -> Option<Group> {
         self.cgroup.as_ref().map(|base| Group::at(base.join(name(lease))))
+    }
+
+    /// Prepares what a child of this lease joins and sets for itself, before it runs anything.
+    ///
+    /// # Errors
+    /// If a group cannot be made or limited.
+    pub fn confine(&self, lease: LeaseRef, wanted: Resources) -> std::io::Result<Confinement> {
+        let own = self.group(lease);
+        let procs = own.as_ref().map(Group::make).transpose()?;
+        let mut confined = if wanted.is_unlimited() {
+            Confinement::default()
+        } else {
+            self.limiter.confine(&name(lease), own.as_ref().map(Group::path), wanted)?
+        };
+        // The last one: in a group that stands still the child stands still too.
+        confined.groups.extend(procs);
+        Ok(confined)
+    }
+
+    /// Whether the kernel killed something of this lease for memory.
+    #[must_use]
+    pub fn out_of_memory(&self, lease: LeaseRef) -> OutOfMemory {
+        self.limiter.out_of_memory(&name(lease), self.group(lease).as_ref().map(Group::path))
+    }
+
+    /// Removes the groups of a lease of which nothing is left.
+    pub fn remove(&self, lease: LeaseRef, limits: Resources) {
+        if let Some(group) = self.group(lease) {
+            group.remove();
+        }
+        if !limits.is_unlimited() {
+            self.limiter.remove(Some(&name(lease)));
+        }
     }
 
     /// Freezes or thaws leases, each with its process group. Whether a process was found that was not in that state yet.
@@ -105,6 +153,7 @@ impl Domain {
     #[must_use]
     pub fn kill_once(&self, leases: &BTreeMap<LeaseRef, Option<i32>>) -> bool {
         if self.cgroup.is_none() {
+            leases.keys().for_each(|&lease| self.limiter.seal(&name(lease)));
             return self.signal(leases, Signal::KILL, |_| true) > 0;
         }
         leases.keys().filter_map(|&lease| self.group(lease)).filter(Group::kill).count() > 0
@@ -116,8 +165,16 @@ impl Domain {
         if let Some(base) = &self.cgroup {
             let group = Group::at(base.clone());
             until_nothing_is_left(|| group.kill());
-            group.remove();
         }
+        self.remove_groups();
+    }
+
+    /// Removes all groups; nothing may be in them.
+    pub(crate) fn remove_groups(&self) {
+        if let Some(base) = &self.cgroup {
+            Group::at(base.clone()).remove();
+        }
+        self.limiter.remove(None);
     }
 
     fn signal(

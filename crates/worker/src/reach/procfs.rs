@@ -17,7 +17,7 @@ pub struct Process {
     pub group: i32,
     /// Its session.
     pub session: i32,
-    /// The lease variable that it was started with.
+    /// The lease variable that it was started with; if it has none, the lease whose group it is in.
     pub lease: Option<String>,
 }
 
@@ -64,6 +64,7 @@ impl Folder {
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
         let lease = self.read("environ").and_then(|environ| lease_in(&environ));
+        let lease = lease.or_else(|| self.read("cgroup").and_then(|groups| lease_of_group(&groups)));
         let is_alive = !matches!(state, b'Z' | b'X');
         is_alive.then_some(Process { pid: self.pid, state, group, session, lease })
     }
@@ -79,6 +80,29 @@ fn lease_in(environ: &[u8]) -> Option<String> {
         environ.split(|&b| b == 0).filter_map(|e| e.strip_prefix(LEASE_VARIABLE.as_bytes())?.strip_prefix(b"="));
     // Where a variable is given twice, programs read the first.
     values.into_iter().next().and_then(|v| String::from_utf8(v.to_vec()).ok())
+}
+
+/// The lease of a group, `…/outlive-<domain>/<lease>`: of the last one, if agents run in each other's attempts.
+fn lease_of_group(groups: &[u8]) -> Option<String> {
+    let groups = std::str::from_utf8(groups).ok()?;
+    groups.lines().find_map(|line| {
+        let (_, of) = line.rsplit_once(&format!("/{}", super::cgroup::FOLDER))?;
+        let mut parts = of.split('/');
+        Some(format!("{}.{}", parts.next()?, parts.next()?))
+    })
+}
+
+/// Processes and threads of this process's user.
+#[must_use]
+pub fn own_users_threads() -> u64 {
+    let user = rustix::process::getuid().as_raw().to_string();
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let threads = |name: std::ffi::OsString| {
+        let status = fs::read_to_string(std::path::Path::new("/proc").join(name).join("status")).ok()?;
+        let of = |field: &str| status.lines().find_map(|l| l.strip_prefix(field)?.split_ascii_whitespace().next());
+        (of("Uid:")? == user).then(|| of("Threads:")?.parse::<u64>().ok()).flatten()
+    };
+    names.filter_map(|e| threads(e.file_name())).sum()
 }
 
 /// Sends `signal` to every process that `wanted` recognises, once. How many.
@@ -118,6 +142,9 @@ mod tests {
     #[test]
     fn the_lease_is_a_whole_entry_of_the_environment() {
         assert_eq!(lease_in(b"A=1\0OUTLIVE_LEASE=a.b.c.1\0B=2\0"), Some("a.b.c.1".to_owned()));
+        assert_eq!(lease_of_group(b"9:pids:/a/outlive-x.y/r.1\n0::/\n"), Some("x.y.r.1".to_owned()));
+        assert_eq!(lease_of_group(b"0::/outlive-a.b/r.1/below/outlive-x.y/r.2/c\n"), Some("x.y.r.2".to_owned()));
+        assert_eq!(lease_of_group(b"9:pids:/outlive-agent\n0::/\n"), None);
         assert_eq!(lease_in(b"XOUTLIVE_LEASE=a\0OUTLIVE_LEASE_X=b\0"), None);
     }
 }

@@ -10,21 +10,24 @@
 //! group's stay its own while leftovers are killed.
 
 use super::capture::{Sink, pump};
+use super::exit::is_over_memory;
 use super::folder::Folder;
 use super::process::{Process, Spawner};
 use super::{Event, Job, Sender, env, parse};
 use crate::agent::{ChildEvent, End, Parsed, Stop};
 use crate::channel::Channel;
+use crate::reach::limits::{Confinement, OutOfMemory};
 use crate::reach::{Domain, LEASE_VARIABLE};
 use crate::sys;
 use outlive_api::runs::{ExecInput, OutputFormat};
 use outlive_api::session::Lease;
 use outlive_core::LeaseRef;
+use outlive_core::report::ExitReport;
+use outlive_core::resources::Resources;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -48,6 +51,8 @@ pub struct ExecContext {
     pub domain: Domain,
     /// Who starts them.
     pub spawner: Spawner,
+    /// The most that one attempt gets.
+    pub limits: Resources,
     environment: BTreeMap<OsString, OsString>,
     next_folder: AtomicU64,
 }
@@ -55,8 +60,9 @@ pub struct ExecContext {
 impl ExecContext {
     /// With the allowed part of this process's environment.
     #[must_use]
-    pub fn new(worker: String, attempts: PathBuf, domain: Domain, spawner: Spawner) -> Self {
-        Self { worker, attempts, domain, spawner, environment: env::inherited(), next_folder: AtomicU64::new(0) }
+    pub fn new(worker: String, attempts: PathBuf, domain: Domain, limits: Resources, spawner: Spawner) -> Self {
+        let (environment, next_folder) = (env::inherited(), AtomicU64::new(0));
+        Self { worker, attempts, domain, spawner, limits, environment, next_folder }
     }
 }
 
@@ -111,20 +117,30 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
         Ok(input) => input,
         Err(e) => return End::Rejected { message: format!("the input is not one of exec: {e}"), permanent: true },
     };
+    let limits = match input.limits.unwrap_or_default().read() {
+        Ok(limits) => limits.and(context.limits),
+        Err(field) => {
+            let message = format!("limits.{field} must be at least 1");
+            return End::Rejected { message, permanent: true };
+        }
+    };
     let listener = match folder.listen() {
         Ok(listener) => listener,
         Err(e) => return no_place(&format!("the attempt's socket {}", folder.socket().display()), &e, context),
-    };
-    let group = match context.domain.group(lease).map(|g| g.make()).transpose() {
-        Ok(group) => group,
-        Err(e) => return host_failed("the attempt's control group cannot be made", &e),
     };
     let work = input.cwd.as_ref().map_or_else(|| folder.work(), PathBuf::from);
     if job.stop.borrow().is_some() {
         // Asked to end before it began.
         return End::Vanished;
     }
-    let command = command(&input, &job.lease, context, folder, &work, group);
+    let confined = match context.domain.confine(lease, limits) {
+        Ok(confined) => confined,
+        Err(e) => {
+            context.domain.remove(lease, limits);
+            return host_failed("the attempt's control group cannot be made", &e);
+        }
+    };
+    let command = command(&input, &job.lease, context, folder, &work, confined);
     let spawned = spawn(command, context, lease, &mut job.stop).await;
     let end = match spawned {
         Ok(child) => {
@@ -140,10 +156,25 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
         }
         Err(e) => refused(&e, &input, &work, &context.worker),
     };
-    if let Some(group) = context.domain.group(lease) {
-        group.remove();
-    }
+    let end =
+        if limits.memory.is_some() { within(limits, end, context.domain.out_of_memory(lease), lease) } else { end };
+    context.domain.remove(lease, limits);
     end
+}
+
+/// An end in the light of what the kernel counted.
+fn within(limits: Resources, end: End, memory: OutOfMemory, lease: LeaseRef) -> End {
+    match (end, limits.memory) {
+        (End::Exit { exit, .. }, Some(limit)) if is_over_memory(&exit, memory) => {
+            End::OverMemory { exit: ExitReport { oom_killed: true, ..exit }, limit }
+        }
+        (end, _) => {
+            if memory == OutOfMemory::Above {
+                tracing::warn!(run = %lease.run_id, "within its own limit, killed by the kernel: the host is out of memory");
+            }
+            end
+        }
+    }
 }
 
 /// Starts it. In a group that stands still already, the child stands still before it runs anything, and keeps the spawner
@@ -174,7 +205,7 @@ fn command(
     context: &ExecContext,
     folder: &Folder,
     work: &Path,
-    group: Option<OwnedFd>,
+    confined: Confinement,
 ) -> Command {
     let mut command = Command::new(input.command.first().map_or("", String::as_str));
     command.args(input.command.iter().skip(1)).current_dir(work);
@@ -193,7 +224,7 @@ fn command(
     }
     let stdin = if input.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-    sys::contain(&mut command, group);
+    sys::contain(&mut command, confined);
     command
 }
 

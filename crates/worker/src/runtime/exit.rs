@@ -4,10 +4,12 @@
 //! |---|---|
 //! | exit 0 | done |
 //! | another code | `exit_code`, the work's failure |
-//! | SIGKILL, SIGTERM, SIGHUP that the agent did not send | `process_killed`, a loss: an operator, a host that shuts down, the kernel out of memory |
+//! | SIGKILL, SIGTERM, SIGHUP that the agent did not send | `process_killed`, a loss: an operator, a host that shuts down, a host out of memory |
+//! | any failure after the run's own memory limit killed something of it | `oom_killed`, the work's failure; not by SIGTERM, SIGHUP, which the kernel does not send for that |
 //! | SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGXCPU, SIGPIPE | `signal`, the work's failure |
 //! | any other signal (SIGINT, SIGQUIT, SIGALRM, SIGUSR1 …) | `signal` too: what sends them is a program or a person who means this very process, and a retry elsewhere costs no more than a failure |
 
+use crate::reach::limits::OutOfMemory;
 use outlive_core::Reason;
 use outlive_core::report::ExitReport;
 
@@ -20,6 +22,14 @@ pub enum Verdict {
     Failed(Reason, String),
     /// Somebody outside killed it.
     Killed,
+}
+
+/// Whether the run's own limit of memory is why this process ended as it did. A shell ends with a code when a command of its
+/// own is killed.
+#[must_use]
+pub fn is_over_memory(exit: &ExitReport, memory: OutOfMemory) -> bool {
+    let ended_badly = exit.code != Some(0) && !matches!(exit.signal.as_deref(), Some("SIGTERM" | "SIGHUP"));
+    memory == OutOfMemory::Own && ended_badly
 }
 
 /// Judges an exit that the agent did not ask for.
@@ -71,6 +81,19 @@ mod tests {
         }
         for name in ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGSYS", "SIGXCPU", "SIGPIPE", "SIGINT"] {
             assert!(matches!(verdict(&by_signal(name)), Verdict::Failed(Reason::Signal, _)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_bad_end_under_its_own_limit_is_over_memory() {
+        let exit = |code| ExitReport { code: Some(code), ..ExitReport::default() };
+        for over in [by_signal("SIGKILL"), by_signal("SIGABRT"), exit(137)] {
+            assert!(is_over_memory(&over, OutOfMemory::Own));
+            assert!(!is_over_memory(&over, OutOfMemory::Above), "the host's memory is no fault of the run");
+            assert!(!is_over_memory(&over, OutOfMemory::No));
+        }
+        for other in [by_signal("SIGTERM"), by_signal("SIGHUP"), exit(0)] {
+            assert!(!is_over_memory(&other, OutOfMemory::Own));
         }
     }
 

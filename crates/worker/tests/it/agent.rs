@@ -1,7 +1,7 @@
 //! Whole agents, as processes of their own, against a server.
 
 use crate::fake_server::FakeServer;
-use crate::support::{Metronome, agent_binary, carrying, lease, shell, size, ticking, unique, until};
+use crate::support::{Metronome, agent_binary, carrying, guard_of, lease, shell, size, ticking, unique, until};
 use outlive_api::report::OpName;
 use outlive_api::session::Lease;
 use outlive_core::{LeaseRef, Millis, Reason};
@@ -57,7 +57,7 @@ impl Agent {
         text.trim().to_owned()
     }
 
-    fn again(&mut self, server: &FakeServer) {
+    pub(crate) fn again(&mut self, server: &FakeServer) {
         self.child = Self::spawn(server, &self.folder, self.mode);
     }
 }
@@ -292,9 +292,9 @@ async fn a_guard_that_dies_is_replaced_and_the_new_one_knows_everything() {
     server.connected(1).await;
     server.push(brief(&shell(&ticking(&ticks))));
     until("it ticks", || size(&ticks) > 5).await;
-    let old = guard_of(&agent);
+    let old = guard_of(&agent.child);
     kill_process(Pid::from_raw(old.unwrap()).unwrap(), Signal::KILL).unwrap();
-    until("another guard", || guard_of(&agent).is_some_and(|pid| Some(pid) != old)).await;
+    until("another guard", || guard_of(&agent.child).is_some_and(|pid| Some(pid) != old)).await;
     let before = size(&ticks);
     until("the work goes on", || size(&ticks) > before + 5).await;
     // Its commands to the new guard are in the pipe once a beat has been acknowledged after it.
@@ -303,16 +303,6 @@ async fn a_guard_that_dies_is_replaced_and_the_new_one_knows_everything() {
     agent.signal(Signal::STOP);
     metronome.until_still(&ticks).await;
     agent.signal(Signal::CONT);
-}
-
-/// The child of the agent that runs as its guard.
-fn guard_of(agent: &Agent) -> Option<i32> {
-    let parent = format!("PPid:\t{}\n", agent.child.id());
-    let names = std::fs::read_dir("/proc").unwrap().flatten();
-    names.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
-        let of = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        of("status").contains(&parent) && of("cmdline").ends_with("guard\0")
-    })
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::support::{PATIENCE, lease, short_folder, unique};
 use outlive_api::session::Lease;
 use outlive_core::report::ExitReport;
+use outlive_core::resources::Resources;
 use outlive_worker::agent::{ChildEvent, End, Parsed};
 use outlive_worker::reach::{Domain, Mode};
 use outlive_worker::runtime::{Event, ExecContext, Executor, Handle, Spawner};
@@ -62,8 +63,13 @@ impl Bench {
 
     /// With attempts' folders in `attempts`.
     pub(crate) fn with(domain: Domain, attempts: &Path, folder: tempfile::TempDir) -> Self {
+        Self::limited(domain, attempts, folder, Resources::default())
+    }
+
+    /// With the most that one attempt gets.
+    pub(crate) fn limited(domain: Domain, attempts: &Path, folder: tempfile::TempDir, limits: Resources) -> Self {
         let spawner = Spawner::start().unwrap();
-        let context = ExecContext::new("w-1".into(), attempts.to_owned(), domain.clone(), spawner);
+        let context = ExecContext::new("w-1".into(), attempts.to_owned(), domain.clone(), limits, spawner);
         let (sender, events) = mpsc::channel(64);
         let executor = Executor::start(context, 16, sender).unwrap();
         Self { executor, events, domain, _folder: folder }

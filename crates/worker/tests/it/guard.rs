@@ -4,6 +4,7 @@ use crate::support::{MODES, Metronome, carrying, guard_command, lease, size, tic
 use outlive_api::clock::SystemClock;
 use outlive_core::clock::Clock as _;
 use outlive_core::policy::OnIsolation;
+use outlive_core::resources::Resources;
 use outlive_core::{LeaseRef, Millis, Mono};
 use outlive_worker::agent::GuardEvent;
 use outlive_worker::guard::{Command, Guard, Reply, Started};
@@ -53,7 +54,10 @@ impl Watched {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", script]).env(LEASE_VARIABLE, self.domain.id(lease));
         match self.domain.group(lease) {
-            Some(group) => outlive_worker::sys::contain(&mut command, Some(group.make().unwrap())),
+            Some(_) => {
+                let confined = self.domain.confine(lease, Resources::default()).unwrap();
+                outlive_worker::sys::contain(&mut command, confined);
+            }
             None => {
                 command.process_group(0);
             }

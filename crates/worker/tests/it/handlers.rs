@@ -5,6 +5,7 @@ use crate::support::{PATIENCE, lease};
 use outlive_api::clock::{SystemClock, nanos};
 use outlive_api::report::OpName;
 use outlive_api::session::Lease;
+use outlive_core::resources::Resources;
 use outlive_core::{Json, Millis, Reason};
 use outlive_worker::{AgentConfig, AgentExit, AgentStatus, Attempt, Handler, Shutdown};
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ fn start(server: &FakeServer, slots: u32) -> Running {
         labels: BTreeMap::new(),
         slots,
         allow_exec: false,
+        limits: Resources::default(),
         state_dir: folder.path().join("state"),
         takeover: false,
         guard: vec![],

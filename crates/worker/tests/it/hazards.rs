@@ -25,6 +25,7 @@ use outlive_api::clock::{SystemClock, nanos};
 use outlive_api::report::OpName;
 use outlive_api::session::Lease;
 use outlive_core::clock::Clock;
+use outlive_core::resources::Resources;
 use outlive_core::{Millis, Mono, Reason, Wall};
 use outlive_worker::agent::{ChildEvent, End, Stop};
 use outlive_worker::reach::{Domain, Mode};
@@ -272,6 +273,7 @@ async fn steps_of_the_wall_clock_change_no_limit() {
         labels: BTreeMap::new(),
         slots: 4,
         allow_exec: true,
+        limits: Resources::default(),
         state_dir: folder.path().join("state"),
         takeover: false,
         guard: crate::support::guard_command(),

@@ -7,5 +7,6 @@ mod fake_server;
 mod guard;
 mod handlers;
 mod hazards;
+mod limits;
 mod namespaces;
 mod support;

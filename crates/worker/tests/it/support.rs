@@ -84,6 +84,16 @@ pub(crate) fn carrying(mark: &str) -> Vec<i32> {
     pids.filter(carries).collect()
 }
 
+/// The child of an agent that runs as its guard.
+pub(crate) fn guard_of(agent: &std::process::Child) -> Option<i32> {
+    let parent = format!("PPid:\t{}\n", agent.id());
+    let names = std::fs::read_dir("/proc").unwrap().flatten();
+    names.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).find(|pid| {
+        let of = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        of("status").contains(&parent) && of("cmdline").ends_with("guard\0")
+    })
+}
+
 /// A line of a process's memory, in bytes: `VmRSS`, or its peak `VmHWM`.
 pub(crate) fn resident(pid: i32, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -66,6 +66,7 @@ pub(super) async fn run(cx: &Context, args: Args) -> Done {
         labels: BTreeMap::new(),
         slots: args.slots,
         allow_exec: false,
+        limits: outlive_core::resources::Resources::default(),
         state_dir: args.state_dir,
         takeover: false,
         guard: guard()?,

@@ -164,6 +164,7 @@ async fn submit(fleet: &Fleet, file: &Path) -> Result<RunId, Failure> {
         stdin: None,
         output_format: OutputFormat::Text,
         strict_output: true,
+        limits: None,
     };
     Ok(fleet.client.create_run(&NewRun::of("exec", Json::of(&input)?), None).await?.id)
 }

@@ -182,6 +182,7 @@ async fn submit(fleet: &Fleet, count: usize) -> Result<Vec<RunId>, Failure> {
         stdin: None,
         output_format: OutputFormat::Text,
         strict_output: true,
+        limits: None,
     };
     let runs = vec![NewRun::of("exec", Json::of(&input)?); count];
     Ok(fleet.client.create_runs(&NewRuns { runs }).await?.runs.into_iter().map(|r| r.id).collect())

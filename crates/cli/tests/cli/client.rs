@@ -46,6 +46,21 @@ fn a_missing_command_is_named_with_its_directory_and_worker() {
 }
 
 #[test]
+fn a_run_that_needs_more_than_its_memory_says_so() {
+    let house = House::open(1);
+    let hog = r#"$x = "x" x (256 << 20); print length $x"#;
+    let limited = ["run", "--memory", "64MiB", "--pids", "64", "--max-attempts", "1", "--", "perl", "-e", hog];
+    let answer = house.call(&limited);
+    assert_eq!(answer.code, 10, "{answer:?}");
+    // Where no control group can be had, perl's own allocation fails.
+    let words = ["needed more memory than its limit of 64MiB", "Out of memory"];
+    assert!(words.iter().any(|part| answer.err.contains(part)), "{answer:?}");
+    for wrong in ["--memory=0", "--memory=1.5GiB", "--pids=0"] {
+        assert_eq!(house.call(&["run", wrong, "--", "true"]).code, 2, "{wrong}");
+    }
+}
+
+#[test]
 fn every_end_has_its_exit_code() {
     let house = House::open(1);
     assert_eq!(house.call(&["runs", "show", "00000000"]).code, 3);

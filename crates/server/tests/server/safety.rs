@@ -34,6 +34,18 @@ async fn foreign_pages_wrong_hosts_and_other_media_types_are_refused() {
         (post("localhost", json, r#"{"kind":"noop","colour":1}"#), "colour"),
         (post("localhost", json, r#"{"queue":"q"}"#), "kind"),
         (post("localhost", json, r#"{"kind":"exec","input":{"command":[]}}"#), "must name a program"),
+        (
+            post("localhost", json, r#"{"kind":"exec","input":{"command":["a"],"limits":{"memory_bytes":0}}}"#),
+            "input.limits.memory_bytes: must be at least 1",
+        ),
+        (
+            post("localhost", json, r#"{"kind":"exec","input":{"command":["a"],"limits":{"pids":-1}}}"#),
+            "must be at least 1",
+        ),
+        (
+            post("localhost", json, r#"{"kind":"exec","input":{"command":["a"],"limits":{"cpu":1}}}"#),
+            "unknown field `cpu`",
+        ),
     ];
     for (request, expected) in cases {
         let answer = raw(at, &request).await;

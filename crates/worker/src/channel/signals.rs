@@ -109,7 +109,7 @@ mod tests {
         let mut signals = Signals::default();
         assert_eq!(ask(&mut signals, 1, r#"{"op":"signal"}"#), None);
         signals.forget(1);
-        for n in 0..BACKLOG + 1 {
+        for n in 0..=BACKLOG {
             assert_eq!(signals.came("s", &Json::of(&n).unwrap()), None);
         }
         assert!(ask(&mut signals, 2, r#"{"op":"signal"}"#).unwrap().contains("\"data\":1}"), "the oldest went");

@@ -52,7 +52,7 @@ impl fmt::Display for Enforcement {
             Self::CgroupV1 => "cgroup v1: memory and processes of an attempt are counted together",
             Self::Rlimits => {
                 "rlimits, which are weaker: memory counts for each process by itself, processes over the whole user, and \
-                 for root not at all; for more, give the worker a control group with the controllers memory and pids"
+                 for root not at all"
             }
         })
     }

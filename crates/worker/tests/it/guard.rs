@@ -88,10 +88,11 @@ async fn work_stands_still_at_its_deadline_and_goes_on_when_it_moves() {
         let (inner, outer) = (folder.path().join("inner"), folder.path().join("outer"));
         let metronome = Metronome::start(folder.path());
         let mut watched = Watched::new(mode);
-        let lease = watched.track(OnIsolation::Freeze, soon(400));
+        let lease = watched.track(OnIsolation::Freeze, soon(60_000));
         let script = format!("setsid sh -c '{}' & {}", ticking(&inner), ticking(&outer));
         let mut work = watched.work(lease, &script);
         until("both tick", || size(&inner) > 3 && size(&outer) > 3).await;
+        watched.trust(soon(200), lease);
         assert_eq!(watched.did(), (lease, GuardEvent::Frozen));
         metronome.until_still(&inner).await;
         metronome.until_still(&outer).await;

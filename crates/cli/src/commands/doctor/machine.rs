@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::commands::bench::probe;
 use crate::stats::{Spread, figure};
+use outlive_worker::reach::limits::Enforcement;
 use outlive_worker::reach::{Domain, Mode};
 use rustix::process::{Resource, getrlimit};
 use std::fs::File;
@@ -18,7 +19,7 @@ const USELESS_FSYNC_MS: f64 = 250.0;
 const SLOW_CLOCKS: [&str; 3] = ["hpet", "acpi_pm", "refined-jiffies"];
 
 pub(super) fn findings(folder: &Path, state_dir: &Path) -> Vec<Finding> {
-    vec![disk(folder), clock(), files(), groups(), proc(), state_folder(state_dir)]
+    vec![disk(folder), clock(), files(), groups(), limits(), proc(), state_folder(state_dir)]
 }
 
 fn disk(folder: &Path) -> Finding {
@@ -96,6 +97,22 @@ fn judge_groups(made: bool) -> Finding {
     )
 }
 
+/// By what `--memory` and `--pids` of a run hold here.
+fn limits() -> Finding {
+    judge_limits(Enforcement::probe())
+}
+
+fn judge_limits(by: Enforcement) -> Finding {
+    match by {
+        Enforcement::CgroupV2 | Enforcement::CgroupV1 => Finding::ok("limits of runs", by.to_string()),
+        Enforcement::Rlimits => Finding::warning(
+            "limits of runs",
+            by.to_string(),
+            "give the worker a group with the controllers memory and pids: Delegate=yes in its unit",
+        ),
+    }
+}
+
 fn proc() -> Finding {
     let shown = std::fs::read_link("/proc/self").ok().and_then(|p| p.to_str()?.parse().ok());
     judge_proc(shown, std::process::id())
@@ -168,6 +185,8 @@ mod tests {
         assert_eq!(judge_clock("hpet").verdict, Verdict::Warning);
         assert_eq!(judge_clock("kvm-clock").verdict, Verdict::Ok);
         assert_eq!(judge_groups(false).verdict, Verdict::Warning);
+        let limits = [Enforcement::CgroupV2, Enforcement::CgroupV1, Enforcement::Rlimits].map(judge_limits);
+        assert_eq!(limits.map(|f| f.verdict), [Verdict::Ok, Verdict::Ok, Verdict::Warning]);
         assert_eq!(
             [judge_proc(Some(1), 2), judge_proc(None, 2)].map(|f| f.verdict),
             [Verdict::Warning, Verdict::Problem]

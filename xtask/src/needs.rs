@@ -82,6 +82,13 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "perl",
+        of: &[Of::Test],
+        found: || first_line("perl", &["-e", "print $^V"]),
+        provide: || apt(&["perl-base"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "rustfmt",
         of: &[Of::Lint],
         found: || first_line(cargo(), &["fmt", "--version"]),

@@ -206,18 +206,18 @@ async fn a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt() {
         let mark = format!("MARK={:x}.", unique());
         let (name, value) = mark.split_once('=').unwrap();
         let bomb = "syswrite STDOUT, qq(ready\\n); $SIG{TERM} = q(IGNORE); while (1) { defined(fork) or select(undef, undef, undef, 0.05) }";
-        // Limits of the user do not hold for root: there the bomb is somebody else's, who has no processes yet.
+        // Limits of the user do not hold for root: there each bomb is of a user who has no processes yet, not even dead ones.
         let is_root = rustix::process::getuid().is_root();
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        let (prefix, most) = match by {
-            Enforcement::Rlimits => (if is_root { &nobody[..] } else { &[] }, PIDS + threads_of_this_user()),
-            _ => (&[][..], PIDS),
+        let body = || {
+            let user = format!("--reuid={}", 100_000 + unique() % 1_000_000);
+            let prefix = ["setpriv", &user, "--clear-groups"];
+            let prefix = if by == Enforcement::Rlimits && is_root { &prefix[..] } else { &[] };
+            let command: Vec<&str> = prefix.iter().copied().chain(["perl", "-e", bomb]).collect();
+            let input = json!({"command": command, "env": {name: value}, "limits": {"pids": PIDS}});
+            Lease { cancel_grace_ms: 50, ..lease(&input) }
         };
-        let command: Vec<&str> = prefix.iter().copied().chain(["perl", "-e", bomb]).collect();
-        let input = json!({"command": command, "env": {name: value}, "limits": {"pids": PIDS}});
-        let body = Lease { cancel_grace_ms: 50, ..lease(&input) };
-        let next = Lease { run_id: lease(&input).run_id, ..body.clone() };
-        let run = server.push(body);
+        let most = if by == Enforcement::Rlimits { PIDS + threads_of_this_user() } else { PIDS };
+        let run = server.push(body());
         until("it has what it can get", || carrying(&mark).len() >= PIDS).await;
         for _ in 0..10 {
             let other = server.push(lease(&shell("seq 100 | tail -n 1")));
@@ -230,7 +230,7 @@ async fn a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt() {
         let end = server.item(run, |i| i.op == OpName::Cancelled).await;
         assert_eq!(end.exit.unwrap().signal.as_deref(), Some("SIGKILL"));
         assert_eq!(carrying(&mark), Vec::<i32>::new(), "{by}: nothing is left when the end is told");
-        server.push(next);
+        server.push(body());
         until("there is another one", || carrying(&mark).len() >= PIDS).await;
         agent.signal(Signal::KILL);
         agent.child.wait().unwrap();

@@ -140,7 +140,8 @@ impl Domain {
             return false;
         }
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
-        let is_due = |p: &Process| p.is_stopped() != frozen;
+        // A stop may be on its way to a process that does not show it yet: all are told to go on.
+        let is_due = |p: &Process| !(frozen && p.is_stopped());
         self.signal(leases, signal, is_due) > 0
     }
 

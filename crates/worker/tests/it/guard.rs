@@ -9,6 +9,7 @@ use outlive_core::{LeaseRef, Millis, Mono};
 use outlive_worker::agent::GuardEvent;
 use outlive_worker::guard::{Command, Guard, Reply, Started};
 use outlive_worker::reach::{Domain, LEASE_VARIABLE, Mode};
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -102,6 +103,28 @@ async fn work_stands_still_at_its_deadline_and_goes_on_when_it_moves() {
         watched.trust(soon(60_000), lease);
         assert_eq!(watched.did(), (lease, GuardEvent::Thawed));
         until("both tick again", || size(&inner) > still.0 && size(&outer) > still.1).await;
+        drop(watched);
+        work.wait().unwrap();
+    }
+}
+
+/// A process that waits for its child to begin (`vfork`), or for a processor, shows no sign of the stop that awaits it.
+#[tokio::test]
+async fn a_stop_that_has_not_taken_effect_is_taken_back_too() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ticks");
+        let mut watched = Watched::new(mode);
+        let lease = watched.track(OnIsolation::Continue, soon(60_000));
+        let mut work = watched.work(lease, &ticking(&path));
+        until("it ticks", || size(&path) > 3).await;
+        let leases = BTreeMap::from([(lease, None)]);
+        for _ in 0..200 {
+            let _ = watched.domain.set_frozen(&leases, true);
+            let _ = watched.domain.set_frozen(&leases, false);
+        }
+        let before = size(&path);
+        until("it goes on", || size(&path) > before + 3).await;
         drop(watched);
         work.wait().unwrap();
     }

@@ -35,6 +35,13 @@ fn domain(mode: Mode) -> Domain {
     Domain::new(format!("test.{:x}", unique()), mode)
 }
 
+/// By what limits would be enforced.
+fn enforcement(mode: Mode) -> Enforcement {
+    let domain = domain(mode);
+    domain.kill_everything();
+    domain.limiter.enforcement()
+}
+
 fn bench(domain: &Domain, limits: Resources) -> Bench {
     let folder = short_folder();
     let attempts = folder.path().to_owned();
@@ -90,7 +97,7 @@ async fn the_limit_of_memory_is_named_in_the_runs_failure() {
     server.connected(1).await;
     let run = server.push(lease(&shell(HOG)));
     let end = server.item(run, |i| i.op == OpName::Fail).await;
-    if domain(Mode::Auto).limiter.enforcement() == Enforcement::Rlimits {
+    if enforcement(Mode::Auto) == Enforcement::Rlimits {
         assert_eq!(end.reason, Some(Reason::ExitCode));
         return;
     }
@@ -198,7 +205,7 @@ async fn groups_for_limits_are_there_only_for_who_has_limits_and_only_while_it_r
 async fn a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt() {
     const PIDS: usize = 32;
     for (mode, variable) in MODES {
-        let by = domain(mode).limiter.enforcement();
+        let by = enforcement(mode);
         println!("{variable}: enforced by {by}");
         let server = FakeServer::start(Millis(100)).await;
         let mut agent = Agent::start(&server, variable);

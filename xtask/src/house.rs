@@ -24,7 +24,7 @@ impl House {
     pub(crate) fn read() -> Done<Self> {
         let root = root();
         let mut sources = Vec::new();
-        for folder in ["acceptance", "crates", "sim", "xtask"] {
+        for folder in ["acceptance", "chaos", "crates", "sim", "xtask"] {
             walk(&root, &root.join(folder), &mut sources)?;
         }
         sources.sort_by(|a, b| a.path.cmp(&b.path));

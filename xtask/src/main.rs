@@ -1,4 +1,4 @@
-//! What people and machines type to work on Outlive: `cargo xtask setup|test|lint|openapi|acceptance|sim`.
+//! What people and machines type to work on Outlive: `cargo xtask setup|test|lint|openapi|acceptance|chaos|sim`.
 //!
 //! ```text
 //!   lint ──► rules (absences, read from the sources) · sizes · rustfmt · clippy · rustdoc · cargo-deny
@@ -7,6 +7,7 @@
 //!
 //! Nothing here needs a terminal, a service that happens to run, or anything but a Rust toolchain and a C compiler.
 
+mod chaos;
 mod clock;
 mod house;
 mod lint;
@@ -59,6 +60,12 @@ enum Task {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         worker: Vec<OsString>,
     },
+    /// Kills real processes under load and checks that nothing acknowledged is lost: `chaos store [--kills N] [--seed S]`
+    Chaos {
+        /// What to kill, and its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Runs the simulation, optimised; everything after it is given to the simulation
     Sim {
         /// For example a seed
@@ -74,6 +81,7 @@ fn main() -> ExitCode {
         Task::Lint { quick } => lint::all(quick),
         Task::Openapi { check } => openapi::write(check),
         Task::Acceptance { worker } => acceptance(worker),
+        Task::Chaos { args } => chaos::run(&args),
         Task::Sim { args } => {
             shell::Cargo::new(["run", "--release", "--package", "outlive-sim", "--"]).args(args).run()
         }

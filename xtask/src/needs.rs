@@ -172,7 +172,12 @@ fn own_nextest() -> PathBuf {
 
 /// Tools are kept beside what is built, not in the home of whoever builds.
 fn tools() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join("tools")
+    target().join("tools")
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 fn install_nextest() -> Done {

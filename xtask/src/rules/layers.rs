@@ -13,7 +13,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outlive-server", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite"]),
     ("outlive-worker", &["outlive-api", "outlive-core"]),
     ("outlive-acceptance", &["outlive-api", "outlive-core"]),
-    ("outlive-cli", &["outlive-acceptance", "outlive-api", "outlive-core", "outlive-server", "outlive-worker"]),
+    ("outlive-chaos", &["outlive-api", "outlive-core"]),
+    (
+        "outlive-cli",
+        &["outlive-acceptance", "outlive-api", "outlive-chaos", "outlive-core", "outlive-server", "outlive-worker"],
+    ),
     ("outlive-sim", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite", "outlive-worker"]),
     ("xtask", &[]),
 ];

@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed (SplitMix64). The processes under load follow nobody's seed: it fixes what is asked and when
+//! Numbers that follow from a seed (`SplitMix64`). The processes under load follow nobody's seed: it fixes what is asked and when
 //! kills are meant to come, not what happens.
 
 /// A generator.

@@ -80,7 +80,7 @@ const WORKERS: u32 = 2;
 /// A server must answer within this time.
 const BACK: Duration = Duration::from_secs(30);
 /// Everything must have ended this long after the last kill.
-const DRAIN: Duration = Duration::from_secs(120);
+const DRAIN: Duration = Duration::from_mins(2);
 /// Between looks at a level.
 const LOOK: Duration = Duration::from_millis(2);
 /// A server lives this long before it is killed: at least, and up to so much more. Milliseconds.

@@ -6,6 +6,7 @@ mod client;
 mod dev;
 mod doctor;
 mod outage;
+mod outbox;
 mod support;
 mod takeover;
 mod waiting;

@@ -64,8 +64,13 @@ impl House {
     }
 
     pub(crate) fn hire(&mut self, name: &str) {
-        let log = std::fs::File::create(self.folder.path().join(format!("{name}.log"))).unwrap();
-        let state = self.folder.path().join(name);
+        self.hire_in(name, name);
+    }
+
+    /// A worker of this name in a state folder of another.
+    pub(crate) fn hire_in(&mut self, name: &str, folder: &str) {
+        let log = std::fs::File::create(self.folder.path().join(format!("{folder}.log"))).unwrap();
+        let state = self.folder.path().join(folder);
         let child = outlive()
             .args(["worker", "--server", &self.url, "--name", name, "--allow-exec", "--state-dir"])
             .arg(state)

@@ -161,13 +161,6 @@ impl Limiter {
         }
     }
 
-    /// From here on nothing of this lease can fork: one pass of a kill is enough.
-    pub(super) fn seal(&self, lease: &str) {
-        if let Self::V1 { pids, .. } = self {
-            let _ = fs::write(pids.join(lease).join("pids.max"), "0");
-        }
-    }
-
     /// Removes the groups of one lease, or, without one, of all; nothing may be in them.
     pub(super) fn remove(&self, lease: Option<&str>) {
         if let Self::V1 { memory, pids } = self {

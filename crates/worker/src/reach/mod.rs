@@ -154,7 +154,6 @@ impl Domain {
     #[must_use]
     pub fn kill_once(&self, leases: &BTreeMap<LeaseRef, Option<i32>>) -> bool {
         if self.cgroup.is_none() {
-            leases.keys().for_each(|&lease| self.limiter.seal(&name(lease)));
             return self.signal(leases, Signal::KILL, |_| true) > 0;
         }
         leases.keys().filter_map(|&lease| self.group(lease)).filter(Group::kill).count() > 0

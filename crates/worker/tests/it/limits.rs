@@ -5,7 +5,7 @@
 //! | a run takes the host's memory | the kernel ends whatever is largest | a limit for all processes of the attempt | `a_run_that_needs_more_than_its_memory_fails_by_its_limit` |
 //! | the host is out of memory | the run is blamed | a kill counts as the run's only if *its* limit was reached | `a_run_within_its_limit_that_the_kernel_kills_is_a_loss` |
 //! | the agent kills a run that has limits | the kill looks like its limit's | what was asked for is what is told | `a_kill_by_the_agent_is_neither` |
-//! | a fork bomb | no process can be started on the host | a limit of processes; no more forks while it is killed | `a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt` |
+//! | a fork bomb | no process can be started on the host | a limit of processes; a kill is repeated until nothing is found | `a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt` |
 //! | agent and guard are killed | groups and what is in them stay | swept at the next start | `groups_without_an_owner_are_swept_at_the_next_start` |
 
 use crate::agent::Agent;

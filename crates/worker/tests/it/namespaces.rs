@@ -39,6 +39,9 @@ fn work_is_started_found_and_ended_where_the_session_is_outside() {
         "commands::exits_are_told_apart",
         "commands::term_reaches_the_group_and_kill_everything",
         "commands::the_end_of_the_main_process_ends_the_attempt_and_what_it_left_behind",
+        "hazards::nothing_is_left_half_a_second_after_its_agent_was_killed",
+        "limits::a_fork_bomb_stays_within_its_limit_and_ends_with_its_attempt",
+        "limits::a_run_within_its_limit_that_the_kernel_kills_is_a_loss",
     ];
     for options in [&["--mount-proc"][..], &[]] {
         passes(options, &tests);

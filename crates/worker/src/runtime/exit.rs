@@ -7,7 +7,8 @@
 //! | SIGKILL, SIGTERM, SIGHUP that the agent did not send | `process_killed`, a loss: an operator, a host that shuts down, a host out of memory |
 //! | any failure after the run's own memory limit killed something of it | `oom_killed`, the work's failure; not by SIGTERM, SIGHUP, which the kernel does not send for that |
 //! | SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGXCPU, SIGPIPE | `signal`, the work's failure |
-//! | any other signal (SIGINT, SIGQUIT, SIGALRM, SIGUSR1 …) | `signal` too: what sends them is a program or a person who means this very process, and a retry elsewhere costs no more than a failure |
+//! | SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU; SIGCHLD, SIGCONT, SIGURG, SIGWINCH | no end: it stands still and runs into its limits, or nothing happens |
+//! | any other signal (SIGINT, SIGQUIT, SIGALRM, SIGUSR1, SIGTRAP, SIGXFSZ, SIGIO, SIGPWR, real-time signals …) | `signal` too: what sends them is a program or a person who means this very process, and a retry elsewhere costs no more than a failure |
 
 use crate::reach::limits::OutOfMemory;
 use outlive_core::Reason;

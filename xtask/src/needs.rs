@@ -68,6 +68,13 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "schemathesis",
+        of: &[Of::Test],
+        found: || first_line(schemathesis().join("bin/st"), &["--version"]).filter(|v| is_pinned(v)),
+        provide: install_schemathesis,
+        without: Without::Stop,
+    },
+    Need {
         name: "curl",
         of: &[Of::Test],
         found: || first_line("curl", &["--version"]),
@@ -140,6 +147,30 @@ fn c_compiler() -> Option<String> {
 /// Debian has the language and its `venv` in packages of their own.
 fn python() -> Option<String> {
     first_line("python3", &["-c", "import ensurepip, sys; print(sys.version)"])
+}
+
+/// What is installed, with all that it needs, each with its version.
+const PINNED: &str = include_str!("../../crates/cli/tests/schemathesis.txt");
+
+/// Where the test looks for it, too (`crates/cli/tests/cli/contract.rs`).
+fn schemathesis() -> PathBuf {
+    tools().join("schemathesis")
+}
+
+/// `Schemathesis, version 4.32.5`
+fn is_pinned(version: &str) -> bool {
+    let number = version.rsplit(' ').next().unwrap_or_default().trim_start_matches('v');
+    PINNED.lines().any(|line| line.strip_prefix("schemathesis==") == Some(number))
+}
+
+fn install_schemathesis() -> Done {
+    let folder = schemathesis();
+    let run = |program: PathBuf, args: &[&str]| {
+        first_line(&program, args).map(drop).ok_or_else(|| format!("`{} {}` failed", program.display(), args.join(" ")))
+    };
+    run("python3".into(), &["-m", "venv", "--clear", &folder.to_string_lossy()])?;
+    let list = root().join("crates/cli/tests/schemathesis.txt");
+    run(folder.join("bin/pip"), &["install", "--quiet", "--disable-pip-version-check", "-r", &list.to_string_lossy()])
 }
 
 /// The runner's version, if there is one: an installed one, or our own.

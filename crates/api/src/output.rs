@@ -35,7 +35,7 @@ pub struct AttemptStarted {
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
     /// What it starts from.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub checkpoint: Option<Json>,
     /// When.
     #[serde(with = "crate::time")]

@@ -67,11 +67,11 @@ pub struct WireItem {
     pub note: Option<String>,
     /// The checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Json>,
     /// The result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Json>,
     /// All of the output, from workers that send no frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ impl WireItem {
                 }
                 Op::Progress { fraction: self.fraction, note: self.note }
             }
-            OpName::Checkpoint => Op::Checkpoint(self.data.ok_or("data is missing")?),
+            OpName::Checkpoint => Op::Checkpoint(shallow("data", self.data.ok_or("data is missing")?)?),
             OpName::Complete => {
                 let mut frames = Vec::with_capacity(self.frames.len());
                 for f in self.frames {
@@ -206,7 +206,7 @@ impl WireItem {
                 for part in stdout.chunks(sizes::FRAME) {
                     frames.push(Frame { seq: 0, channel: "stdout".into(), bytes: part.to_vec() });
                 }
-                let result = self.result.filter(|r| !r.is_null());
+                let result = self.result.filter(|r| !r.is_null()).map(|r| shallow("result", r)).transpose()?;
                 Op::Complete(Completion { result, exit: self.exit, last_output_seq: self.last_output_seq, frames })
             }
             OpName::Fail => Op::Fail(Failure {
@@ -232,6 +232,11 @@ impl WireItem {
         };
         Ok(Item { lease: LeaseRef { run_id, epoch }, op })
     }
+}
+
+fn shallow(field: &str, json: Json) -> Result<Json, String> {
+    let fits = json.depth() <= sizes::DEPTH;
+    if fits { Ok(json) } else { Err(format!("{field} is nested deeper than {} levels", sizes::DEPTH)) }
 }
 
 fn channel(name: String) -> Result<String, String> {

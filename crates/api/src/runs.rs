@@ -23,7 +23,7 @@ pub struct NewRun {
     pub queue: String,
     /// For the handler; of `exec`: [`ExecInput`]. At most 1 MiB.
     #[serde(default = "Json::null")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub input: Json,
     /// −100 to 100; one step is worth a minute of waiting.
     #[serde(default)]
@@ -262,7 +262,7 @@ pub struct Run {
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
     /// More about the reason.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub reason_detail: Option<Json>,
     /// The reason in one sentence.
     pub reason_text: Option<String>,
@@ -304,17 +304,17 @@ pub struct Run {
     /// How far it says it is.
     pub progress: Option<RunProgress>,
     /// The last checkpoint.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub checkpoint: Option<Json>,
     /// Whether it is stuck, and why.
     pub stuck: Option<Stuck>,
     /// What was doubtful at its creation.
     pub warnings: Vec<String>,
     /// Its input.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub input: Json,
     /// Its structured result.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Json>,
     /// The last 64 KiB of the log's stdout; `""` when `result` is set from it.
     pub stdout: Option<String>,
@@ -423,7 +423,7 @@ pub struct CancelBody {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryBody {
     /// Another input.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub input: Option<Json>,
     /// Start from the old run's last checkpoint.
     pub from_checkpoint: bool,
@@ -434,7 +434,7 @@ pub struct RetryBody {
 #[serde(deny_unknown_fields, default)]
 pub struct ReleaseBody {
     /// Reaches it as `resume_data`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Json>,
 }
 
@@ -446,7 +446,7 @@ pub struct SignalBody {
     pub name: String,
     /// Any JSON, at most 64 KiB.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub data: Option<Json>,
 }
 

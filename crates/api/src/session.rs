@@ -247,7 +247,7 @@ pub struct Lease {
     /// Its queue.
     pub queue: String,
     /// Its input.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub input: Json,
     /// Failures + 1.
     pub attempt: u32,
@@ -256,11 +256,11 @@ pub struct Lease {
     pub recovered: bool,
     /// The last checkpoint.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub checkpoint: Option<Json>,
     /// From whoever released it.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub resume_data: Option<Json>,
     /// The queue's.
     pub lease_ttl_ms: u64,

@@ -192,7 +192,7 @@ pub enum WireOrder {
         /// Its name.
         name: String,
         /// Its content.
-        #[schema(value_type = Object)]
+        #[schema(value_type = serde_json::Value)]
         data: Json,
     },
     /// Take nothing new.

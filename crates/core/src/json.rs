@@ -43,6 +43,27 @@ impl Json {
         self.text() == "null"
     }
 
+    /// How deep arrays and objects lie in each other; 0 for a plain value. Readers with a stack have a limit.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+        for byte in self.text().bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'[' | b'{' => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// Reads it as a `T`.
     ///
     /// # Errors
@@ -59,3 +80,16 @@ impl PartialEq for Json {
 }
 
 impl Eq for Json {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_what_lies_in_each_other_and_not_what_is_text() {
+        let depth = |text: &str| Json::parse(text.to_owned()).unwrap().depth();
+        assert_eq!(depth("7"), 0);
+        assert_eq!(depth(r#"{"a":[1,{"b":[]}],"c":[]}"#), 4);
+        assert_eq!(depth(r#"["[[[","\\\"[[[","\\"]"#), 1);
+    }
+}

@@ -128,6 +128,9 @@ pub mod sizes {
     pub const BODY: usize = 4 << 20;
     /// A run's input.
     pub const INPUT: usize = 1 << 20;
+    /// How deep arrays and objects of an input, result, checkpoint or message may lie in each other (a count): readers in
+    /// many languages end the process beyond some such limit.
+    pub const DEPTH: usize = 120;
     /// A run's result.
     pub const RESULT: usize = 1 << 20;
     /// A checkpoint.

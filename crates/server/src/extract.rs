@@ -17,11 +17,17 @@ pub(crate) struct Body<T>(pub(crate) T);
 /// The same with its bytes, for idempotency.
 pub(crate) struct RawBody<T>(pub(crate) T, pub(crate) Bytes);
 
+/// A whole body must have arrived within this; a client that sends a byte now and then holds nothing for longer.
+const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+
 async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, Bytes), Fault> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_json = content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"));
     let declared = content_type.to_owned();
-    let bytes = Bytes::from_request(request, &()).await.map_err(|rejected| {
+    let read = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await;
+    let late =
+        |_| Fault::new(Code::InvalidRequest, format!("the body did not arrive within {} s", BODY_TIME.as_secs()));
+    let bytes = read.map_err(late)?.map_err(|rejected| {
         if rejected.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
             Fault::new(Code::TooLarge, format!("the body is larger than {} bytes", sizes::BODY))
         } else {
@@ -29,24 +35,30 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, Bytes), Fault
         }
     })?;
     if bytes.is_empty() {
-        let empty = serde_json::from_str("{}").map_err(|e| Fault::new(Code::InvalidRequest, e.to_string()))?;
-        return Ok((empty, bytes));
+        return Ok((serde_json::from_str("{}").map_err(|e| unreadable(&e))?, bytes));
     }
     if !is_json {
         let detail = format!("the body must be application/json, not \"{declared}\"");
         return Err(Fault::new(Code::UnsupportedMediaType, detail));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(body) => Ok((body, bytes)),
-        Err(e) if e.is_syntax() || e.is_eof() => Err(Fault::new(Code::InvalidJson, e.to_string())),
-        Err(e) => {
-            let text = e.to_string();
-            let field = text.split('`').nth(1).filter(|_| text.contains("field")).unwrap_or("body").to_owned();
-            let mut fault = Fault::field(field, text.clone());
-            fault.0.detail = text;
-            Err(fault)
-        }
+    // A list would be read as an object's fields in their order: nobody means that.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|e| unreadable(&e))?;
+        return Err(Fault::field("body", "must be a JSON object"));
     }
+    Ok((serde_json::from_slice(&bytes).map_err(|e| unreadable(&e))?, bytes))
+}
+
+/// What is wrong with a body, and with which of its fields.
+fn unreadable(error: &serde_json::Error) -> Fault {
+    let text = error.to_string();
+    if error.is_syntax() || error.is_eof() {
+        return Fault::new(Code::InvalidJson, text);
+    }
+    let field = text.split('`').nth(1).filter(|_| text.contains("field")).unwrap_or("body").to_owned();
+    let mut fault = Fault::field(field, text.clone());
+    fault.0.detail = text;
+    fault
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
@@ -111,6 +123,18 @@ impl FromRequestParts<Arc<App>> for RunPath {
         let path = axum::extract::Path::<String>::from_request_parts(parts, app).await;
         let text = path.map(|axum::extract::Path(p)| p).unwrap_or_default();
         text.parse().map(Self).map_err(|_| Fault::field("id", format!("\"{text}\" is not a run id (a UUID)")))
+    }
+}
+
+/// The queue in the path.
+pub(crate) struct QueuePath(pub(crate) String);
+
+impl FromRequestParts<Arc<App>> for QueuePath {
+    type Rejection = Fault;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, app).await;
+        let bad = |_| Fault::field("name", "is not percent-encoded UTF-8");
+        path.map(|axum::extract::Path(name)| Self(name)).map_err(bad)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod client;
+mod contract;
 mod dev;
 mod doctor;
 mod outage;

@@ -52,6 +52,7 @@ pub(crate) async fn release(
     RawBody(body, bytes): RawBody<ReleaseBody>,
 ) -> Reply<Run> {
     let key = idempotency(&headers, &[id.0.as_bytes().as_slice(), b"/release", &bytes].concat())?;
+    body.data.iter().try_for_each(|data| super::create::check_depth("data", data))?;
     if body.data.as_ref().is_some_and(|d| d.text().len() > outlive_core::limits::sizes::CHECKPOINT) {
         let limit = outlive_core::limits::sizes::CHECKPOINT;
         return Err(Fault::new(Code::TooLarge, format!("data: is larger than {limit} bytes")));

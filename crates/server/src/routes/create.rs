@@ -271,7 +271,14 @@ pub(super) fn check_input(kind: &str, input: &RawJson, at: &impl Fn(&str) -> Str
     if input.text().len() > sizes::INPUT {
         return Err(Fault::new(Code::TooLarge, format!("{}: is larger than {} bytes", at("input"), sizes::INPUT)));
     }
+    check_depth(at("input"), input)?;
     if kind == "exec" { exec(input, at) } else { Ok(()) }
+}
+
+/// What others will have to read.
+pub(super) fn check_depth(field: impl Into<String>, json: &RawJson) -> Result<(), Fault> {
+    let fits = json.depth() <= sizes::DEPTH;
+    if fits { Ok(()) } else { Err(Fault::field(field, format!("is nested deeper than {} levels", sizes::DEPTH))) }
 }
 
 /// A command is checked where it is created, not minutes later on a worker.

@@ -36,6 +36,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How to read.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ReadQuery {
     /// Only what comes after this offset.
     after: Option<String>,

@@ -1,10 +1,10 @@
 //! Queues and their policies.
 
 use crate::app::App;
-use crate::extract::{Body, Namespace, check_name};
+use crate::extract::{Body, Namespace, QueuePath, check_name};
 use crate::reply::{Fault, Reply};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use outlive_api::problem::Problem;
 use outlive_api::queues::{Counts, Queue, Queues};
 use outlive_core::policy::QueuePolicy;
@@ -44,7 +44,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, Namespace(namespace): Name
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
-    Path(name): Path<String>,
+    QueuePath(name): QueuePath,
 ) -> Reply<Queue> {
     let row = app.catalog.queue_named(&namespace, &name).ok_or_else(|| Fault::queue_not_found(&name))?;
     Ok(Json(view(&app, &row).await?))
@@ -57,7 +57,7 @@ pub(crate) async fn show(
 pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
-    Path(name): Path<String>,
+    QueuePath(name): QueuePath,
     Body(policy): Body<QueuePolicy>,
 ) -> Reply<Queue> {
     check_name("name", &name)?;
@@ -91,7 +91,7 @@ async fn set_paused(app: Arc<App>, namespace: String, name: String, paused: bool
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
-    Path(name): Path<String>,
+    QueuePath(name): QueuePath,
 ) -> Reply<Queue> {
     set_paused(app, namespace, name, true).await
 }
@@ -102,7 +102,7 @@ pub(crate) async fn pause(
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
-    Path(name): Path<String>,
+    QueuePath(name): QueuePath,
 ) -> Reply<Queue> {
     set_paused(app, namespace, name, false).await
 }

@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 /// A page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// Of this run alone.
     #[param(value_type = Option<uuid::Uuid>)]

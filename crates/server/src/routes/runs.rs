@@ -28,6 +28,7 @@ const SILENT_BEATS: u64 = 3;
 /// Parameters of one run.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ShowQuery {
     /// Answer when it is terminal, or after this long, at most 60 s.
     #[param(value_type = Option<String>)]
@@ -63,6 +64,7 @@ pub(crate) async fn show(
 /// Filters of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// Comma-separated states.
     state: Option<String>,

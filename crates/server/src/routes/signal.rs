@@ -47,6 +47,7 @@ fn check(body: &SignalBody) -> Result<(), Fault> {
     if body.name.is_empty() || body.name.len() > sizes::NAME || body.name.contains(char::is_control) {
         return Err(Fault::field("name", format!("must have 1 to {} bytes, without control characters", sizes::NAME)));
     }
+    body.data.iter().try_for_each(|data| super::create::check_depth("data", data))?;
     if body.data.as_ref().is_some_and(|d| d.text().len() > sizes::CHECKPOINT) {
         return Err(Fault::new(Code::TooLarge, format!("data: is larger than {} bytes", sizes::CHECKPOINT)));
     }

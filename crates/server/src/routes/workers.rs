@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 /// A page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// At most 1,000; default 100.
     limit: Option<u32>,

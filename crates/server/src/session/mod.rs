@@ -17,11 +17,12 @@ use crate::extract::{Token, WorkerPath};
 use crate::reply::Fault;
 use crate::start::session_info;
 use crate::view;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use outlive_api::problem::Code;
+use outlive_api::problem::{Code, Problem};
 use outlive_api::session::{CloseReason, MESSAGE_LIMIT, ServerMessage, WorkerMessage};
 use outlive_core::Holder;
 use outlive_core::engine::{BeatInfo, CloseKind, ConnId, Input};
@@ -33,16 +34,18 @@ use tokio::sync::mpsc;
 
 /// `GET /v1/workers/{id}/session`: upgrade to a WebSocket.
 #[utoipa::path(get, path = "/v1/workers/{id}/session", tag = "workers", params(("id" = String, Path)),
-    responses((status = 101, description = "a WebSocket; JSON texts, see the session messages")))]
+    responses((status = 101, description = "a WebSocket; JSON texts, see the session messages"),
+        (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     WorkerPath(worker): WorkerPath,
     token: Token,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Fault> {
     let holder = token.of(worker)?;
+    let upgrade = upgrade.map_err(|e| Fault::new(Code::InvalidRequest, format!("this is a WebSocket: {e}")))?;
     if app.is_stopping() {
         return Err(Fault::new(Code::Draining, "the server stops; try again in a moment"));
     }

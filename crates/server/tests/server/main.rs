@@ -1,5 +1,7 @@
 //! A real server on a free port, over its real interface.
 
+mod bad_input;
+mod bad_sessions;
 mod cut;
 mod lost_answers;
 mod polling;

@@ -63,9 +63,10 @@ fn nothing_that_is_asked_gets_an_answer_that_the_openapi_document_does_not_know(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let known = runtime.block_on(known(&house.url));
     std::fs::write(house.folder.path().join("settings.toml"), settings(&known)).unwrap();
+    // One at a time: with several threads the interpreter's own parser fails now and then.
     let output = Command::new(TOOL)
         .args(["--config-file", "settings.toml", "run", DOCUMENT, "--url", &house.url, "--checks", CHECKS])
-        .args(["--phases", "coverage,fuzzing", "--max-examples", "8", "--seed", "1", "--no-shrink", "--workers", "2"])
+        .args(["--phases", "coverage,fuzzing", "--max-examples", "8", "--seed", "1", "--no-shrink", "--workers", "1"])
         .args(["--continue-on-failure", "--request-timeout", "20", "--suppress-health-check", "all", "--no-color"])
         .args(["-H", &format!("Authorization:Bearer {}", known.token)])
         .current_dir(house.folder.path())

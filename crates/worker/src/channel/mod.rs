@@ -305,4 +305,35 @@ mod tests {
         assert_eq!(text(&Order::Drain), "{\"type\":\"drain\"}\n");
         assert_eq!(text(&Answer { r#ref: 4, result: &WireResult::Ok }), "{\"ref\":4,\"status\":\"ok\"}\n");
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn lines_arrive_whole_however_they_are_cut_and_whatever_they_say(
+            lines in proptest::collection::vec("[^\n]{0,60}", 0..8), cut in 1_usize..30,
+        ) {
+            let sent: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let read = runtime.block_on(async {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let (up, mut down) = mpsc::channel(1_000);
+                let reading = tokio::spawn(read_lines(1, ours.into_split().0, up));
+                let mut theirs = theirs;
+                for piece in sent.chunks(cut) {
+                    theirs.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                drop(theirs);
+                reading.await.unwrap();
+                let mut read = Vec::new();
+                while let Some((1, Some(line))) = down.recv().await {
+                    drop(parse(lease(), &line));
+                    read.push(line.trim_end_matches('\n').to_owned());
+                }
+                read
+            });
+            proptest::prop_assert_eq!(read, lines);
+        }
+    }
 }

@@ -233,4 +233,39 @@ mod tests {
             assert_eq!(Command::parse(&format!("group {} {group}", name(lease))), None);
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_line_makes_the_guard_panic(words in proptest::collection::vec(word(), 0..7), any in "\\PC*") {
+            let line = words.join(" ");
+            for line in [line.as_str(), &any] {
+                drop((Command::parse(line), Reply::parse(line), Header::parse(line)));
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back(id: u128, epoch: i64, at: u64, group in 2..i32::MAX, many in 0..50_usize) {
+            let lease = LeaseRef { run_id: RunId(uuid::Uuid::from_u128(id)), epoch: Epoch(epoch) };
+            for command in [
+                Command::Track { lease, isolation: OnIsolation::Freeze, deadline: Mono(at) },
+                Command::Adopt { lease, isolation: OnIsolation::Stop, deadline: Mono(at), group: Some(group) },
+                Command::Group { lease, group },
+                Command::Trust { at: Mono(at), leases: vec![lease; many] },
+                Command::Untrack { lease },
+            ] {
+                proptest::prop_assert_eq!(Command::parse(command.to_string().trim_end()), Some(command));
+            }
+        }
+    }
+
+    /// Words of real lines, and others.
+    fn word() -> impl proptest::strategy::Strategy<Value = String> {
+        let known =
+            ["track", "adopt", "group", "trust", "untrack", "frozen", "domain", "freeze", "-1", "0", "1", "7", "-"];
+        let lease = name(LeaseRef { run_id: RunId::from_parts(Wall(5), 6), epoch: Epoch(7) });
+        let known: Vec<_> = known.into_iter().map(str::to_owned).chain([lease]).collect();
+        proptest::prop_oneof![proptest::sample::select(known), "\\PC{0,9}"]
+    }
 }

@@ -97,9 +97,7 @@ impl Agent {
             }
             return;
         }
-        // It answers after all: no need to look elsewhere.
-        self.link.retry_at = None;
-        self.link.last_heard = self.link.last_heard.max(sent);
+        self.link.answers(sent);
         // A beat that named nothing confirms nothing: a verdict that is under way holds back the answer to a timer's beat, not
         // the answer to this one.
         if !timer {

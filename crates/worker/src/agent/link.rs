@@ -122,6 +122,14 @@ impl Link {
         self.retry_at = Some(now.boot + Millis(longest / 2 + self.random() % (longest / 2 + 1)));
     }
 
+    /// It answers (after all): no need to look elsewhere. And when its end comes the window is short: the tries that failed
+    /// before belong to another trouble.
+    pub(super) fn answers(&mut self, sent: Mono) {
+        self.retry_at = None;
+        self.attempts = 0;
+        self.last_heard = self.last_heard.max(sent);
+    }
+
     /// Another address at once: this one does not answer, although the connection stands.
     pub(super) fn leave_address(&mut self, now: Now) {
         self.attempts = self.attempts.max(1);

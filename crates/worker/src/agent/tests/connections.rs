@@ -65,6 +65,27 @@ fn an_unanswered_beat_opens_another_session_and_keeps_trust_and_the_old_connecti
     assert!(world.deadline(run) > deadline);
 }
 
+/// Found by the simulation: a server that stood still, refused some tries, and went on; its connection was dropped later, and
+/// the agent waited for longer than the window.
+#[test]
+fn tries_that_failed_while_the_connection_stood_do_not_slow_the_reconnect_after_its_end() {
+    let mut world = World::connected(1);
+    world.running(1);
+    let asked = |e: &Effect| if let Effect::Connect { conn, .. } = e { Some(*conn) } else { None };
+    for _ in 0..500 {
+        world.pass(50);
+        if let Some(conn) = world.effects.iter().find_map(asked) {
+            world.effects.retain(|e| asked(e).is_none());
+            world.give(Input::Disconnected { conn });
+        }
+    }
+    world.ack_beats();
+    world.give(Input::Disconnected { conn: world.conn });
+    world.effects.clear();
+    world.pass(50);
+    assert!(world.has(|e| matches!(e, Effect::Connect { .. })));
+}
+
 #[test]
 fn the_old_connections_end_before_the_new_one_is_greeted_counts() {
     let mut world = World::connected(1);

@@ -29,6 +29,7 @@ pub(crate) enum Fault {
     CutOne,
     CutAll,
     Silence,
+    NetworkDown,
     OneWay,
     PowerLoss,
     Drain,
@@ -112,6 +113,7 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             let lasts = rng.skewed(40_000);
             silence(w, host, lasts, lasts);
         }
+        Fault::NetworkDown => network_down(w, rng.between(500, 28_000)),
         Fault::OneWay => {
             let lasts = rng.skewed(30_000);
             if rng.chance(50) { silence(w, host, lasts, 0) } else { silence(w, host, 0, lasts) }
@@ -195,6 +197,18 @@ fn silence(w: &mut World, host: usize, up: u64, down: u64) {
             h.blameless_since = Some(w.now);
         }
     });
+}
+
+/// The server's own network: everybody falls silent, nobody is to blame, and nobody may be judged. Shorter than what a breaker
+/// without any sign of life waits.
+fn network_down(w: &mut World, lasts: u64) {
+    w.log(format_args!("the network is down"));
+    w.network_down = true;
+    for host in 0..w.hosts.len() {
+        let lasts = lasts.max(w.hosts[host].way.up_until.saturating_sub(w.now));
+        silence(w, host, lasts, lasts);
+    }
+    w.after(lasts + 2_000, Owner::World, |w| w.network_down = false);
 }
 
 fn power_loss(w: &mut World, host: usize, rng: &mut Rng) {

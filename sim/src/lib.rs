@@ -20,7 +20,7 @@
 //! freezes at the deadline of the last acknowledged beat, while the server may act after the window: the work of both may overlap.
 //! Once the guard freezes what an agent that does not speak to it holds, this fault belongs in `faults.rs`.
 //!
-//! *Vacuous today*: I8 and I9 (no breaker, no reap rate in the engine yet); I11 counts neither of them. Workers that poll or do
+//! *Vacuous here*: I9, because six hosts never reach the reap rate; the engine's own tests do. Workers that poll or do
 //! not beat, proxies, several replicas and suspended hosts are not in this world yet.
 
 mod check;

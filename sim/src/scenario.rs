@@ -68,6 +68,13 @@ pub const SCENARIOS: &[Scenario] = &[
         "hosts that nothing reaches, one way or both, and hosts without power",
         &[(Fault::Silence, 5_000, 20_000), (Fault::OneWay, 8_000, 30_000), (Fault::PowerLoss, 30_000, 90_000)],
     ),
+    Scenario {
+        name: "network_down",
+        about: "nothing reaches the server for up to 28 s; nothing may be lost",
+        hosts: 6,
+        between_runs: 1_500,
+        faults: &[(Fault::NetworkDown, 45_000, 60_000)],
+    },
     scenario(
         "drain",
         "agents drain, leave and come again",

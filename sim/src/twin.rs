@@ -14,9 +14,12 @@ pub enum Twin {
     EagerAck,
     /// Each tick that a stall swallowed is made up for: the judge counts time in which it could not hear.
     CountsStalls,
+    /// The breaker never opens.
+    NoBreaker,
 }
 
 impl Twin {
     /// Every broken one.
-    pub const BROKEN: [Self; 4] = [Self::NoHomeGuard, Self::DeafGuard, Self::EagerAck, Self::CountsStalls];
+    pub const BROKEN: [Self; 5] =
+        [Self::NoHomeGuard, Self::DeafGuard, Self::EagerAck, Self::CountsStalls, Self::NoBreaker];
 }

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub clients: Clients,
     pub truth: Truth,
     pub twin: Twin,
+    /// Nothing reaches the server, from anybody.
+    pub network_down: bool,
     pub scenario: &'static Scenario,
     pub seed: u64,
     /// For latencies and the choices of nature.
@@ -73,6 +75,7 @@ impl World {
             clients: Clients::new(rng.part("clients")),
             truth: Truth::default(),
             twin,
+            network_down: false,
             scenario,
             seed,
             chance: rng.part("nature"),

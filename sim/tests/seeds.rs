@@ -39,7 +39,7 @@ macro_rules! scenarios {
 
 scenarios! {
     calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
-    uncertain_verdicts connections_cut silent_host drain cancel_storm clock_jumps everything
+    uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything
 }
 
 #[test]
@@ -84,6 +84,11 @@ fn a_guard_that_ignores_trust_deadlines_is_caught() {
 #[test]
 fn an_acknowledgement_during_an_uncertain_verdict_is_caught() {
     is_caught(Twin::EagerAck, &["uncertain_verdicts"], &["overlap", "I12"]);
+}
+
+#[test]
+fn a_breaker_that_never_opens_is_caught() {
+    is_caught(Twin::NoBreaker, &["network_down"], &["I8"]);
 }
 
 #[test]

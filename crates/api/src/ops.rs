@@ -179,6 +179,9 @@ pub struct Judge {
     pub punctual: bool,
     /// Why not.
     pub held_back_by: Option<String>,
+    /// Why the breaker is open: so many workers seem to have died at once that the judge doubts itself. Null: it is closed.
+    #[serde(default)]
+    pub breaker: Option<String>,
 }
 
 /// A background duty.

@@ -19,7 +19,6 @@
 //! | I12 | caps and serial keys hold at every moment | [`cap`], [`serial`] |
 //! | overlap | two attempts of one `exec` run never execute at once | [`overlap`] |
 //!
-//! I8 and I9 have nothing to hold yet where no breaker and no reap rate exist: their callers pass *closed* and *no limit*.
 
 use crate::policy::{Liveness, derive};
 use crate::report::{Item, ItemResult, Op};

@@ -235,6 +235,7 @@ impl Driver {
                         work.push(Work::Claim(wanted, request));
                     }
                     Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
+                    Effect::Breaker(why) => crate::metrics::breaker(why),
                     Effect::Announce(holder, status) => work.push(Work::Announce(holder, status)),
                 }
             }

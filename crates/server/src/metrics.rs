@@ -29,6 +29,17 @@ pub(crate) fn handle() -> PrometheusHandle {
     HANDLE.get_or_init(install).clone()
 }
 
+/// The breaker opened, or closed.
+pub(crate) fn breaker(why: Option<outlive_core::engine::Opened>) {
+    metrics::gauge!("outlive_breaker_open").set(if why.is_some() { 1.0 } else { 0.0 });
+    if let Some(why) = why {
+        let why = why.text();
+        tracing::warn!("{why}: nobody is taken for dead by absence until it is known that this server hears");
+    } else {
+        tracing::info!("the breaker closed: whoever is still absent has half a lease more");
+    }
+}
+
 /// Requests by route, method and status.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();

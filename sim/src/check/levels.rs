@@ -30,6 +30,8 @@ pub(crate) struct Levels {
     /// The server and its store do what they should.
     pub disturbed: bool,
     restarted: u64,
+    /// When the breaker was last seen open.
+    breaker: Option<u64>,
 }
 
 /// Looks, and looks again later.
@@ -75,11 +77,17 @@ fn leases(w: &mut World, rows: &[Run]) {
         }
     }
     let now = w.now;
+    if w.server.engine.breaker().is_some() {
+        w.truth.levels.breaker = Some(now);
+    }
+    let breaker = w.truth.levels.breaker;
     for (lease, lasted) in lasting(&mut w.truth.levels.unwatched, now, &unwatched) {
         w.check(invariants::watched(lease, lasted, AUDIT + SLACK));
     }
     for (lease, lasted) in lasting(&mut w.truth.levels.orphaned, now, &orphaned) {
-        let most = invariants::bound(Evidence::Silence, &terms[&lease], Delays { rearmed: true, ..Delays::default() });
+        let doubted = breaker.is_some_and(|at| now - at <= lasted.0);
+        let delays = Delays { rearmed: true, breaker: doubted, alone: doubted, ..Delays::default() };
+        let most = invariants::bound(Evidence::Silence, &terms[&lease], delays);
         w.check(invariants::within(lease.run_id, "is held by an agent that is gone", lasted, most + SLACK));
     }
     for (lease, lasted) in lasting(&mut w.truth.levels.cancelling, now, &cancelling) {

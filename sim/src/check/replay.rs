@@ -45,8 +45,10 @@ fn claims(recording: &Recording) -> BTreeMap<ClaimToken, Holder> {
 ///
 /// A stopped engine claims at other moments, so that the recorded answers fit no claim of its: what a claim brought is handed to
 /// its session by name, in the plain history as well.
+///
+/// Without a breaker, which only ever delays: what it delays in the plain history must not count as later.
 fn play(recording: &Recording, claims: &BTreeMap<ClaimToken, Holder>, stop: Option<(usize, bool)>) -> Verdicts {
-    let mut engine = Engine::new(recording.observed, recording.started);
+    let mut engine = Engine::without_breaker(recording.observed, recording.started);
     let mut verdicts = Verdicts::new();
     let mut stopped_at: Option<Mono> = None;
     for (n, (now, input)) in recording.inputs.iter().enumerate() {

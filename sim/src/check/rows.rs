@@ -98,7 +98,8 @@ impl World {
             return Ok(());
         };
         self.truth.counts.by_absence += 1;
-        invariants::breaker(false, judging.evidence)?;
+        // The network is down for all at once: whoever is judged now is judged for that.
+        invariants::breaker(self.network_down, judging.evidence)?;
         self.false_kill(before, lease, judging)
     }
 

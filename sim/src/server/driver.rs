@@ -9,6 +9,7 @@ use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
 use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Input, LeaseInfo, Presence, Say, SessionInfo,
 };
+use outlive_core::invariants;
 use outlive_core::{Holder, HomeSeq, LeaseRef, RunId, State};
 use outlive_store::{
     ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, WorkerMark, Workers as _,
@@ -34,12 +35,19 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
     {
         effects.push(Effect::Say(holder, conn, Say::BeatAck(seq)));
     }
+    let open = w.server.engine.breaker().is_some();
     for effect in effects {
         match effect {
+            Effect::Breaker(why) => w.log(format_args!("breaker: {why:?}")),
             Effect::Say(_, conn, message) => say(w, conn, message, staged),
             Effect::Order(..) => {}
             Effect::Claim(wanted) => claim(w, &wanted),
-            Effect::Verdict(wanted) => verdicts::write(w, wanted),
+            Effect::Verdict(wanted) => {
+                if !wanted.again {
+                    w.check(invariants::breaker(open, wanted.evidence));
+                }
+                verdicts::write(w, wanted);
+            }
             Effect::Announce(holder, status) => {
                 w.log(format_args!("{holder} is {}", status.as_str()));
                 w.job(move |w| {

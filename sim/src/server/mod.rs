@@ -12,6 +12,7 @@ pub(crate) mod verdicts;
 
 use crate::queue::{Action, Owner};
 use crate::store;
+use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::{ConnId, Engine, Input};
@@ -95,7 +96,10 @@ impl World {
         };
         let (boot, recordings) = (self.server.boot + 1, std::mem::take(&mut self.server.recordings));
         self.server = Server { boot, up: true, recordings, replica: snapshot.replica, ..Server::new() };
-        self.server.engine = Engine::new(snapshot.observed, self.mono());
+        self.server.engine = match self.twin {
+            Twin::NoBreaker => Engine::without_breaker(snapshot.observed, self.mono()),
+            _ => Engine::new(snapshot.observed, self.mono()),
+        };
         self.server.last_tick = self.now;
         let recording = Recording { observed: snapshot.observed, started: self.mono(), inputs: Vec::new() };
         self.server.recordings.push(recording);

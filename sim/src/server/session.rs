@@ -50,6 +50,7 @@ fn open(w: &mut World, link: usize, holder: Holder) {
         return w.down(link, Down::Refused);
     }
     let conn = number(link);
+    w.log(format_args!("{holder} asks for a session on connection {}", conn.0));
     // Authenticated bytes count as hearing before any store work.
     input(w, Input::Heard(holder, None));
     w.server.conns.insert(conn, Conn { link, holder, held: Staged::new(), opened: false, ended: false });

@@ -1,5 +1,6 @@
 //! What the engine wants done. The shell carries effects out in order and never decides.
 
+use super::breaker::Opened;
 use super::input::ConnId;
 use super::status::Status;
 use crate::run::Evidence;
@@ -100,4 +101,6 @@ pub enum Effect {
     Verdict(VerdictWanted),
     /// The status changed.
     Announce(Holder, Status),
+    /// The breaker opened, or closed.
+    Breaker(Option<Opened>),
 }

@@ -5,6 +5,7 @@
 //! So a beat costs O(1) and a tick what is due.
 
 use super::Engine;
+use super::breaker::Census;
 use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
 use super::input::{CloseKind, ConnId, Presence, SessionInfo, VerdictResult};
 use super::observed::{Senses, TICK};
@@ -32,6 +33,7 @@ impl Engine {
         self.effects.extend(uncertain.into_iter().map(Effect::Verdict));
         let observed = self.observed.now();
         self.closed.tick(observed);
+        self.breaker_settles();
         while let Some(&(due, holder)) = self.timers.first()
             && due <= observed
         {
@@ -62,9 +64,41 @@ impl Engine {
         }
     }
 
-    /// The one gate of all verdicts by absence.
-    fn gate(&self) -> bool {
-        self.observed.held_back().is_none()
+    /// The one gate of all verdicts by absence: a punctual judge, a closed breaker, and its rate.
+    fn gate(&mut self, holder: Holder) -> bool {
+        if self.observed.held_back().is_some() || self.breaker.is_open().is_some() {
+            return false;
+        }
+        let (observed, sessions) = (self.observed.now(), &self.sessions);
+        // Once for all that is due in this tick.
+        let census = *self.census.get_or_insert_with(|| Census::of(sessions.values(), observed));
+        if self.breaker.doubts(&census, observed) {
+            self.effects.push(Effect::Breaker(self.breaker.is_open()));
+            return false;
+        }
+        let runs = self.sessions.get(&holder).map_or(0, |s| s.leases.len());
+        self.reap.takes(runs, census.absent, observed)
+    }
+
+    /// While the breaker is open: may it close? Then whoever is absent gets half a TTL more.
+    fn breaker_settles(&mut self) {
+        self.census = None;
+        if self.breaker.is_open().is_none() || self.observed.held_back().is_some() {
+            return;
+        }
+        let observed = self.observed.now();
+        let census = Census::of(self.sessions.values(), observed);
+        if !self.breaker.settles(&census, observed) {
+            return;
+        }
+        self.effects.push(Effect::Breaker(None));
+        for session in self.sessions.values_mut() {
+            let silent = session.half_ttl().is_some_and(|half| observed.since(session.heard) > half);
+            if silent || session.closed.is_some() {
+                session.spared = Some(observed);
+                session.excused = true;
+            }
+        }
     }
 
     /// A session's moment has come: what is due?
@@ -78,7 +112,7 @@ impl Engine {
             .filter(|(_, at, _)| *at <= observed)
             .map(|(index, _, evidence)| (index, evidence))
             .collect();
-        if due.is_empty() || !self.gate() {
+        if due.is_empty() || !self.gate(holder) {
             return;
         }
         for (index, evidence) in due {
@@ -327,7 +361,10 @@ impl Engine {
             heard: observed,
             heard_at: now,
             closed: None,
+            knocked: None,
             rearmed: 0,
+            spared: None,
+            excused: false,
             leases: std::collections::BTreeMap::new(),
             policies: Vec::new(),
             starts: std::collections::BTreeSet::new(),
@@ -356,11 +393,15 @@ impl Engine {
     pub(super) fn heard(&mut self, holder: Holder, conn: Option<ConnId>, now: Mono) {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
-        let current = session.conn.as_ref().map(|c| c.id) == conn;
-        if current {
+        let current = session.conn.as_ref().map(|c| c.id);
+        // Not the bytes of a connection that it has given up.
+        if current == conn || conn.is_none() {
+            session.knocked = current.filter(|_| conn.is_none()).map(|_| observed).or(session.knocked);
             session.heard = observed;
             session.heard_at = now;
             session.rearmed = 0;
+            session.spared = None;
+            session.excused = false;
             // It knocks. Whether or not it is let in (the store may refuse), the end of its connection was not its own.
             session.closed = None;
         }
@@ -376,7 +417,9 @@ impl Engine {
         // was stopped opens what waited meanwhile): its end says nothing about the worker. That is silence, if anything.
         // And after a stall of its own the judge does not know when the end came, nor whether the worker could come back since.
         let blind = self.observed.blind_for(now) > HICCUP;
-        if kind == CloseKind::Ended && current.greeted && !blind {
+        // It is about to replace this connection itself: the other one, not this one, tells how it is.
+        let knocks = session.knocked.is_some_and(|at| observed.since(at) <= session.window());
+        if kind == CloseKind::Ended && current.greeted && !blind && !knocks {
             session.closed = Some((observed, now));
             self.effects.push(Effect::Announce(holder, Status::Suspect));
         }

@@ -15,8 +15,9 @@
 //! What is kept here is memory: ownership of a run is in the store, and every [`effect::ClaimWanted`] and
 //! [`effect::VerdictWanted`] is checked again there, in its own transaction, against (incarnation, home, `home_seq`).
 //!
-//! All verdicts by absence leave through one gate (`evidence::gate`), which is where a breaker and a rate belong.
+//! All verdicts by absence leave through one gate (`evidence::gate`): a punctual judge, a closed [`breaker`], and its rate.
 
+pub mod breaker;
 mod closed;
 pub mod effect;
 mod evidence;
@@ -30,6 +31,7 @@ pub mod status;
 mod tests;
 pub mod trust;
 
+pub use breaker::Opened;
 pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
 pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Presence, SessionInfo, VerdictResult};
 pub use observed::{HeldBack, ObservedClock, Senses, TICK};
@@ -38,6 +40,7 @@ pub use status::Status;
 use crate::policy::{Liveness, QueuePolicy};
 use crate::time::{Millis, Mono, Observed};
 use crate::{Holder, LeaseRef, QueueId, Reason};
+use breaker::{Breaker, Census, Reap};
 use closed::Closed;
 use matching::Matching;
 use session::Session;
@@ -53,6 +56,10 @@ pub struct Engine {
     matching: Matching,
     timers: BTreeSet<(Observed, Holder)>,
     closed: Closed,
+    breaker: Breaker,
+    reap: Reap,
+    /// Of this tick, once it is needed.
+    census: Option<Census>,
     /// Verdicts of which it is not known whether they were written: given again each tick.
     uncertain: Vec<VerdictWanted>,
     effects: Vec<Effect>,
@@ -70,9 +77,18 @@ impl Engine {
             matching: Matching::default(),
             timers: BTreeSet::new(),
             closed: Closed::default(),
+            breaker: Breaker::default(),
+            reap: Reap::full(observed),
+            census: None,
             uncertain: Vec::new(),
             effects: Vec::new(),
         }
+    }
+
+    /// The same without a breaker: for a history that is played again, to see what a breaker would hide.
+    #[must_use]
+    pub fn without_breaker(observed: Observed, now: Mono) -> Self {
+        Self { breaker: Breaker::disabled(), ..Self::new(observed, now) }
     }
 
     /// One input; what follows from it, in order.
@@ -118,6 +134,12 @@ impl Engine {
     #[must_use]
     pub const fn observed(&self) -> &ObservedClock {
         &self.observed
+    }
+
+    /// Why verdicts by absence wait although the judge is punctual; none if the breaker is closed.
+    #[must_use]
+    pub fn breaker(&self) -> Option<Opened> {
+        self.breaker.is_open()
     }
 
     /// Sessions and leases in memory.

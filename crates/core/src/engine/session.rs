@@ -74,8 +74,14 @@ pub(super) struct Session {
     pub heard_at: Mono,
     /// When its connection ended by EOF or RST.
     pub closed: Option<(Observed, Mono)>,
+    /// When it last asked for another session beside its connection, and has not got it yet.
+    pub knocked: Option<Observed>,
     /// How often its countdown was begun anew since it was heard.
     pub rearmed: u8,
+    /// The breaker closed then, while it was absent: it has half a TTL more from there.
+    pub spared: Option<Observed>,
+    /// It was absent when the breaker closed, and has not been heard since: it does not open the breaker again.
+    pub excused: bool,
     /// What it holds.
     pub leases: BTreeMap<RunId, HeldLease>,
     /// The distinct policies of what it holds, with how many leases each; an index is never reused for another policy.
@@ -196,13 +202,23 @@ impl Session {
             return None;
         }
         let silence = self.heard + self.ttl(policy) + policy.offline_grace;
-        match self.closed {
+        let (at, evidence) = match self.closed {
             Some((at, _)) if policy.takeover == Takeover::Fast => {
                 let closed = at + self.window() + policy.offline_grace;
-                Some(if closed < silence { (closed, Evidence::SessionClosed) } else { (silence, Evidence::Silence) })
+                if closed < silence { (closed, Evidence::SessionClosed) } else { (silence, Evidence::Silence) }
             }
-            _ => Some((silence, Evidence::Silence)),
-        }
+            _ => (silence, Evidence::Silence),
+        };
+        let spared = self.spared.map(|at| at + self.ttl(policy).percent(50));
+        Some((spared.map_or(at, |until| at.max(until)), evidence))
+    }
+
+    /// Half of the least TTL by which it is or may be judged: two and a half of its beats. None for a worker that cannot be
+    /// heard. Not the TTL of what it holds alone: of a fleet with the same beats all must count as silent at the same time.
+    pub(super) fn half_ttl(&self) -> Option<Millis> {
+        let held = self.judged_by().map(|(_, policy)| policy);
+        let least = held.chain([&self.least]).map(|policy| self.ttl(policy)).min()?;
+        (self.presence != Presence::None).then(|| least.percent(50))
     }
 
     /// The policies of what it holds; an idle session is judged by the least TTL of its queues.

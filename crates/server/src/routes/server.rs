@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use outlive_api::ops::{Judge, Server, ServerStore};
 use outlive_api::problem::Problem;
-use outlive_core::engine::Engine;
+use outlive_core::engine::{Engine, Opened};
 use std::sync::Arc;
 
 /// Version, store, judge, phases, effective settings.
@@ -16,6 +16,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Reply<Server> {
     let health = app.store.health().await?;
     let uptime = app.clock.mono().since(app.started);
     let (observed, held_back) = app.driver.look(|e| (e.observed().now(), e.observed().held_back()));
+    let breaker = app.driver.look(Engine::breaker).map(Opened::text);
     let (sessions, leases) = app.driver.look(Engine::counts);
     Ok(Json(Server {
         version: app.config.version.clone(),
@@ -36,6 +37,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Reply<Server> {
             lag_ms: uptime.0.saturating_sub(observed.since(app.observed_at_start).0),
             punctual: held_back.is_none(),
             held_back_by: held_back.map(|h| h.text().to_owned()),
+            breaker,
         },
         sessions: sessions as u64,
         leases: leases as u64,

@@ -170,7 +170,7 @@ fn version(server: &Server, workers: &[Worker]) -> Finding {
 fn judge(server: &Server) -> Finding {
     let lag = Millis(server.judge.lag_ms);
     let found = format!("could not have heard for {lag} of {}", Millis(server.uptime_ms));
-    if let Some(why) = server.judge.held_back_by.as_ref() {
+    if let Some(why) = server.judge.held_back_by.as_ref().or(server.judge.breaker.as_ref()) {
         let advice = format!("verdicts by absence wait now: {why}. Work goes on, deaths are noticed late");
         return Finding::warning("judge", found, advice);
     }
@@ -220,7 +220,7 @@ mod tests {
                 schema_version: 1,
                 disk: None,
             },
-            judge: Judge { observed_ms: 0, lag_ms: 10, punctual: true, held_back_by: None },
+            judge: Judge { observed_ms: 0, lag_ms: 10, punctual: true, held_back_by: None, breaker: None },
             sessions: 0,
             leases: 0,
             phases: vec![phase(Some(990_000))],
@@ -271,9 +271,15 @@ mod tests {
     #[test]
     fn a_judge_that_is_held_back_says_why() {
         assert_eq!(judge(&server()).verdict, Verdict::Ok);
-        let held = Judge { observed_ms: 0, lag_ms: 0, punctual: false, held_back_by: Some("the store is slow".into()) };
+        let held = Judge {
+            observed_ms: 0,
+            lag_ms: 0,
+            punctual: false,
+            held_back_by: Some("the store is slow".into()),
+            breaker: None,
+        };
         assert!(judge(&Server { judge: held, ..server() }).advice.unwrap().contains("the store is slow"));
-        let stalls = Judge { observed_ms: 0, lag_ms: 90_000, punctual: true, held_back_by: None };
+        let stalls = Judge { observed_ms: 0, lag_ms: 90_000, punctual: true, held_back_by: None, breaker: None };
         assert_eq!(judge(&Server { judge: stalls, ..server() }).verdict, Verdict::Warning);
     }
 

@@ -246,6 +246,7 @@ fn stop_server(w: &mut World, rng: &mut Rng) {
 /// No more faults: everything that is broken is made whole.
 pub(crate) fn heal(w: &mut World) {
     fair_weather(w);
+    w.network_down = false;
     // What was scheduled by a clock that was ahead becomes due.
     w.clock.jump_wall(w.jumped.1 - w.jumped.0);
     w.wake_server();

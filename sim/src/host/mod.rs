@@ -19,9 +19,6 @@ pub(crate) use process::Work;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Opening a session may take this long.
-const OPEN_WITHIN: u64 = 5_000;
-
 /// A host.
 pub(crate) struct Host {
     pub index: usize,
@@ -221,10 +218,10 @@ impl World {
     }
 
     /// Registers, unless that is done, and asks for a session.
-    fn connect(&mut self, host: usize, conn: Conn) {
+    fn connect(&mut self, host: usize, conn: Conn, within: Millis) {
         let start = self.hosts[host].start;
         self.hosts[host].connecting.insert(conn);
-        self.after(OPEN_WITHIN, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
+        self.after(within.0, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
         if !self.server.up {
             let latency = self.latency();
             return self.after(latency, Owner::Agent(host, start), move |w| w.gives_up(host, conn));

@@ -107,8 +107,8 @@ impl Agent {
             self.link.leave_address(now);
         }
         if self.link.opening.is_none() && self.link.retry_at.is_some_and(|at| now.boot >= at) {
-            let (conn, address) = self.link.open();
-            self.out.push(Effect::Connect { conn, address });
+            let (conn, address, within) = self.link.open();
+            self.out.push(Effect::Connect { conn, address, within });
         }
     }
 

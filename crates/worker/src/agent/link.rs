@@ -11,6 +11,10 @@ use std::collections::VecDeque;
 const FIRST_RETRY: Millis = Millis(20);
 /// The longest wait before another try.
 const LONGEST_RETRY: Millis = Millis::secs(2);
+/// The longest time that opening a session may take before it is tried again, perhaps elsewhere.
+const LONGEST_OPENING: Millis = Millis::secs(5);
+/// The shortest.
+const SHORTEST_OPENING: Millis = Millis(500);
 /// Addresses that are remembered at most.
 const ADDRESSES: usize = 64;
 
@@ -76,12 +80,15 @@ impl Link {
         }
     }
 
-    /// The number and address of the next try.
-    pub(super) fn open(&mut self) -> (Conn, String) {
+    /// The number and address of the next try, and how long it may take: two beats at first, because an answer that was lost on
+    /// the way must not cost a lease; longer with each try, because a slow server needs to be waited for.
+    pub(super) fn open(&mut self) -> (Conn, String, Millis) {
         self.retry_at = None;
         self.last_conn += 1;
         self.opening = Some(self.last_conn);
-        (self.last_conn, self.addresses[self.at].clone())
+        let within = self.heartbeat.0.saturating_mul(2 << self.attempts.min(16));
+        let within = Millis(within).max(SHORTEST_OPENING).min(LONGEST_OPENING);
+        (self.last_conn, self.addresses[self.at].clone(), within)
     }
 
     /// It is open, and becomes the current one.

@@ -16,7 +16,7 @@ use outlive_api::session::{Lease, ServerMessage};
 use outlive_api::workers::{Register, Registered};
 use outlive_core::clock::Clock;
 use outlive_core::limits::sizes;
-use outlive_core::{LeaseRef, Mono};
+use outlive_core::{LeaseRef, Millis, Mono};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,7 +182,7 @@ impl Shell {
 
     fn carry_out(&mut self, effect: Effect) -> Option<AgentExit> {
         match effect {
-            Effect::Connect { conn, address } => self.connect(conn, address),
+            Effect::Connect { conn, address, within } => self.connect(conn, address, within),
             Effect::Close(conn) => {
                 self.wires.remove(&conn);
                 self.addresses.remove(&conn);
@@ -220,13 +220,13 @@ impl Shell {
         }
     }
 
-    fn connect(&mut self, conn: Conn, address: String) {
+    fn connect(&mut self, conn: Conn, address: String, within: Millis) {
         let mut register = self.register.clone();
         register.outbox_pending = self.agent.outbox_pending();
         register.held = self.agent.held(Now { boot: self.clock.boot(), mono: self.clock.mono() });
         self.addresses.insert(conn, address.clone());
         let (namespace, registered, known) = (self.namespace.clone(), self.registered.clone(), self.known);
-        let opening = Opening { address, namespace, register, registered, known };
+        let opening = Opening { address, within, namespace, register, registered, known };
         let happenings = self.happenings.clone();
         tokio::spawn(async move {
             let opened = wire::open(opening).await;

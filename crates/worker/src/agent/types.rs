@@ -173,6 +173,8 @@ pub enum Effect {
         conn: Conn,
         /// At this address.
         address: String,
+        /// Not longer than this; then it is `Disconnected`.
+        within: Millis,
     },
     /// Drop a connection; not answered.
     Close(Conn),

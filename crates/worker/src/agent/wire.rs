@@ -9,13 +9,11 @@ use outlive_api::client::socket::SessionSocket;
 use outlive_api::client::{Client, ClientError};
 use outlive_api::session::{ServerMessage, WorkerMessage};
 use outlive_api::workers::{Register, Registered};
-use std::time::Duration;
+use outlive_core::Millis;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-/// How long opening a session may take before another address is tried.
-const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// Messages that wait to be written. A server that reads so slowly is not a home.
 const UNWRITTEN: usize = 256;
 
@@ -34,6 +32,7 @@ pub(super) enum Opened {
 /// How to open one.
 pub(super) struct Opening {
     pub address: String,
+    pub within: Millis,
     pub namespace: String,
     pub register: Register,
     pub registered: Option<Registered>,
@@ -43,19 +42,19 @@ pub(super) struct Opening {
 
 /// Registers, unless that is done, and opens a session.
 pub(super) async fn open(opening: Opening) -> Opened {
-    let address = opening.address.clone();
-    match tokio::time::timeout(OPEN_WITHIN, try_open(opening)).await {
+    let (address, within) = (opening.address.clone(), opening.within);
+    match tokio::time::timeout(within.duration(), try_open(opening)).await {
         Ok(Ok((socket, registered))) => Opened::Session(Box::new(socket), registered),
         Ok(Err(not_opened)) => not_opened,
         Err(_) => {
-            let problem = format!("the server at {address} did not answer within {} s", OPEN_WITHIN.as_secs());
+            let problem = format!("the server at {address} did not answer within {within}");
             Opened::NotNow { problem, register_again: false }
         }
     }
 }
 
 async fn try_open(opening: Opening) -> Result<(SessionSocket, Registered), Opened> {
-    let Opening { address, namespace, register, registered, known } = opening;
+    let Opening { address, within: _, namespace, register, registered, known } = opening;
     let client = Client::new(&address, &namespace).map_err(|e| {
         let problem = e.to_string();
         // Later, it may be one of the addresses that a server named: there are others.

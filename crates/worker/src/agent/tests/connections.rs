@@ -38,7 +38,7 @@ fn tries_go_round_the_addresses_with_growing_waits() {
             world.pass(1);
         }
         waits.push(world.at - before);
-        let Effect::Connect { conn, address } = world.effects[0].clone() else { panic!("{:?}", world.effects) };
+        let Effect::Connect { conn, address, .. } = world.effects[0].clone() else { panic!("{:?}", world.effects) };
         addresses.push(address);
         world.give(Input::Disconnected { conn });
     }
@@ -84,6 +84,39 @@ fn tries_that_failed_while_the_connection_stood_do_not_slow_the_reconnect_after_
     world.effects.clear();
     world.pass(50);
     assert!(world.has(|e| matches!(e, Effect::Connect { .. })));
+}
+
+/// Found by the simulation: an answer to an opening was lost on the way, and the agent waited for it for longer than its lease.
+#[test]
+fn an_opening_that_is_not_answered_is_given_up_sooner_than_a_short_lease() {
+    let mut world = World::new(1);
+    let mut waits = Vec::new();
+    while waits.len() < 8 {
+        world.effects.clear();
+        while world.effects.is_empty() {
+            world.pass(1);
+        }
+        let Effect::Connect { conn, within, .. } = world.effects[0].clone() else { panic!("{:?}", world.effects) };
+        waits.push(within.0);
+        world.give(Input::Disconnected { conn });
+    }
+    assert_eq!((waits[0], waits[7]), (4_000, 5_000), "two beats, and never more than five seconds");
+    let mut world = World::connected(1);
+    world.give(Input::Server {
+        conn: world.conn,
+        message: ServerMessage::Hello(Hello {
+            home_seq: HomeSeq(1),
+            heartbeat_ms: 600,
+            reconnect_window_ms: 1_000,
+            proxied: false,
+            sole: true,
+            replicas: Vec::new(),
+        }),
+    });
+    world.give(Input::Disconnected { conn: world.conn });
+    world.effects.clear();
+    world.pass(50);
+    assert!(world.has(|e| matches!(e, Effect::Connect { within, .. } if within.0 <= 2_400)), "{:?}", world.effects);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod chaos;
 mod client;
 mod contract;
+mod cuts;
 mod dev;
 mod doctor;
 mod outage;

@@ -69,10 +69,16 @@ impl House {
 
     /// A worker of this name in a state folder of another.
     pub(crate) fn hire_in(&mut self, name: &str, folder: &str) {
+        let url = self.url.clone();
+        self.hire_at(&url, name, folder);
+    }
+
+    /// A worker that knows the server by another address.
+    pub(crate) fn hire_at(&mut self, url: &str, name: &str, folder: &str) {
         let log = std::fs::File::create(self.folder.path().join(format!("{folder}.log"))).unwrap();
         let state = self.folder.path().join(folder);
         let child = outlive()
-            .args(["worker", "--server", &self.url, "--name", name, "--allow-exec", "--state-dir"])
+            .args(["worker", "--server", url, "--name", name, "--allow-exec", "--state-dir"])
             .arg(state)
             .stderr(log)
             .spawn()

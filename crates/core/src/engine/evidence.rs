@@ -345,6 +345,8 @@ impl Engine {
     }
 
     fn admit(&mut self, info: SessionInfo, conn: Option<ConnId>, proxied: bool, now: Mono) {
+        // What is being taken from this worker stays so: the connection may have ended before it could be told.
+        let revoked = self.sessions.get(&info.holder).map(Session::revoked).unwrap_or_default();
         self.forget(info.holder);
         let observed = self.observed.stamp(now);
         let least = self.least_liveness(&info.profile.namespace, info.profile.queues.iter());
@@ -376,6 +378,7 @@ impl Engine {
         for lease in &self.still_open(info.leases) {
             session.hold(lease, 0, observed);
         }
+        session.revoke_again(&revoked);
         session.heartbeat = session.needed_beat();
         self.matching.add_session(&session);
         self.sessions.insert(info.holder, session);

@@ -32,6 +32,14 @@ pub(super) struct HeldLease {
     pub judged: bool,
 }
 
+/// A lease that is being taken from a worker that may be alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeldAndRevoked {
+    lease: LeaseRef,
+    why: (Reason, Evidence),
+    confirmed: Observed,
+}
+
 /// An open connection.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
@@ -140,6 +148,26 @@ impl Session {
             self.starts.remove(&(due, run));
         }
         true
+    }
+
+    /// What is being taken from it, with the last beat that confirmed it.
+    pub(super) fn revoked(&self) -> Vec<HeldAndRevoked> {
+        let of = |(&run_id, held): (&RunId, &HeldLease)| {
+            let lease = LeaseRef { run_id, epoch: held.epoch };
+            held.revoked.map(|why| HeldAndRevoked { lease, why, confirmed: held.confirmed })
+        };
+        self.leases.iter().filter_map(of).collect()
+    }
+
+    /// Goes on taking what was being taken on an earlier connection; a new connection gives no new time.
+    pub(super) fn revoke_again(&mut self, earlier: &[HeldAndRevoked]) {
+        for one in earlier {
+            if let Some(held) = self.leases.get_mut(&one.lease.run_id).filter(|l| l.epoch == one.lease.epoch) {
+                held.revoked = Some(one.why);
+                held.confirmed = one.confirmed;
+                self.revocations += 1;
+            }
+        }
     }
 
     /// A report came in for it: its start is no longer due; for a worker that does not beat, it is a sign of life.

@@ -642,3 +642,32 @@ fn a_worker_that_is_opening_another_session_is_not_judged_by_the_end_of_its_firs
     assert!(verdicts(&world.pass(2_000)).is_empty());
     assert_eq!(verdicts(&world.pass(8_000)).len(), 1, "silence is counted from the knock");
 }
+
+#[test]
+fn what_is_taken_while_the_connection_is_away_stays_taken_on_the_next_one() {
+    for names_it in [true, false] {
+        let mut world = World::new();
+        world.session(1, vec![info(1, policy())]);
+        let conn = world.engine.sessions[&holder(1)].conn.as_ref().unwrap().id;
+        world.put(Input::Closed(holder(1), conn, CloseKind::Ended));
+        world.put(Input::Revoke(holder(1), Reason::Evicted));
+        let profile =
+            WorkerProfile { namespace: "default".into(), name: "w-1".into(), slots: 4, ..WorkerProfile::default() };
+        let open = SessionInfo {
+            holder: holder(1),
+            profile,
+            presence: Presence::Session,
+            home_seq: HomeSeq(9),
+            draining: true,
+            leases: vec![info(1, policy())],
+        };
+        world.put(Input::Open(open, Some(ConnId(77)), false));
+        let held = if names_it { vec![lease(1)] } else { Vec::new() };
+        let beat = BeatInfo { beat_seq: 1, held, timer: true, ..BeatInfo::default() };
+        let answered = world.put(Input::Beat(holder(1), ConnId(77), beat));
+        let lost = |e: &Effect| matches!(e, Effect::Say(_, _, Say::Lost(l, Reason::Evicted)) if *l == lease(1));
+        let taken =
+            |e: &Effect| matches!(e, Effect::Verdict(v) if v.leases == [lease(1)] && v.reason == Reason::Evicted);
+        assert!(answered.iter().any(|e| if names_it { lost(e) } else { taken(e) }), "{answered:?}");
+    }
+}

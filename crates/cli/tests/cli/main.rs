@@ -6,6 +6,7 @@ mod client;
 mod contract;
 mod cuts;
 mod dev;
+mod disk_errors;
 mod doctor;
 mod outage;
 mod outbox;

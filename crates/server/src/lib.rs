@@ -16,6 +16,7 @@ mod disk;
 mod driver;
 mod extract;
 mod hub;
+mod listen;
 mod metrics;
 mod openapi;
 mod reply;

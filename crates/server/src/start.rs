@@ -1,7 +1,7 @@
 //! Starting and stopping.
 
 use crate::app::App;
-use crate::{router, services, session};
+use crate::{listen, router, services, session};
 use outlive_api::clock::SystemClock;
 use outlive_api::ops::Setting;
 use outlive_api::session::{CloseReason, ServerMessage};
@@ -106,15 +106,11 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|e| listen_error(config.listen, &e))?;
     let app = App::open(config, Arc::new(SystemClock)).await?;
-    let (stop_http, mut stopped) = watch::channel(false);
-    let service = router::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+    let (stop_http, stopped) = watch::channel(false);
+    let router = router::router(Arc::clone(&app));
     let served = Arc::clone(&app);
     let http = tokio::spawn(async move {
-        let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| drop(tcp.set_nodelay(true)));
-        let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(until).await {
-            tracing::error!(%error, "the listener failed");
-        }
+        listen::serve(listener, router, listen::HEAD_TIME, stopped).await;
         served.broken.send_replace(true);
     });
     let mut loops = services::start(&app);

@@ -48,16 +48,19 @@ pub const SCENARIOS: &[Scenario] = &[
             (Fault::PauseAgent, 6_000, 20_000),
         ],
     ),
-    scenario(
-        "uncertain_verdicts",
-        "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
-        &[
+    Scenario {
+        name: "uncertain_verdicts",
+        about: "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
+        // So many that the few which are silent at the same time do not open the breaker.
+        hosts: 10,
+        between_runs: 1_000,
+        faults: &[
             (Fault::Uncertain, 5_000, 20_000),
             (Fault::PauseAgent, 4_000, 15_000),
             (Fault::Silence, 4_000, 12_000),
             (Fault::OneWay, 4_000, 12_000),
         ],
-    ),
+    },
     scenario(
         "connections_cut",
         "something between drops connections",

@@ -53,6 +53,8 @@ pub struct Outbox {
     numbers: BTreeMap<LeaseRef, u64>,
     next: u64,
     open_bytes: u64,
+    /// The last write failed.
+    torn: bool,
 }
 
 impl Outbox {
@@ -75,6 +77,7 @@ impl Outbox {
             numbers: BTreeMap::new(),
             next: 0,
             open_bytes: 0,
+            torn: false,
         };
         let mut records = BTreeMap::new();
         for line in text.lines() {
@@ -126,10 +129,13 @@ impl Outbox {
 
     fn append(&mut self, text: &str) -> io::Result<()> {
         self.length += text.len() as u64;
-        if self.length > COMPACT_AT && self.open_bytes < self.length / 2 {
+        if self.torn || self.length > COMPACT_AT && self.open_bytes < self.length / 2 {
             return self.rewrite();
         }
-        self.file.write_all(text.as_bytes())
+        let written = self.file.write_all(text.as_bytes());
+        // Half a line may be there: what comes after it would be part of it.
+        self.torn = written.is_err();
+        written
     }
 
     fn keep(&mut self, lease: LeaseRef, line: String) -> u64 {
@@ -161,6 +167,7 @@ impl Outbox {
             self.file = File::options().append(true).open(&self.path)?;
         }
         self.length = self.open_bytes;
+        self.torn = false;
         Ok(())
     }
 }
@@ -205,6 +212,19 @@ mod tests {
         drop(outbox);
         assert_eq!(open(&path).1, [lease(3), lease(2)]);
         assert_eq!(open(&path).1, [lease(3), lease(2)], "opening changes nothing");
+    }
+
+    #[test]
+    fn after_a_full_disk_everything_open_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox");
+        let (mut outbox, _) = Outbox::open(&path).unwrap();
+        outbox.file = File::options().append(true).open("/dev/full").unwrap();
+        assert!(outbox.write(vec![record(1)]).1.is_err());
+        std::fs::write(&path, "{\"half a").unwrap();
+        assert!(outbox.write(vec![record(2)]).1.is_ok());
+        let (_, found) = Outbox::open(&path).unwrap();
+        assert_eq!(found.iter().map(|r| r.lease).collect::<Vec<_>>(), [lease(1), lease(2)]);
     }
 
     #[test]

@@ -69,6 +69,7 @@ work() { # the lease in $dir/lease
   run=$(lease .run_id) epoch=$(lease .epoch) ttl=$(lease .lease_ttl_ms) saved=$(lease '.checkpoint | values | tojson')
   eval "local command=($(lease '.input.command | @sh')) env=($(lease '.input.env // {} | to_entries | map("\(.key)=\(.value)") | @sh'))"
   rm -rf "$dir/work" && mkdir "$dir/work"
+  : >"$dir/stdout" 2>"$dir/stderr" # now, and not when the command gets to it: the output of the run before must not be read as its own
   printf %s "$saved" >"$dir/checkpoint.json"
   lease '.input.stdin // "" | tostring' | head -c -1 >"$dir/stdin"
   set -m # the command gets a process group of its own

@@ -363,7 +363,7 @@ fn told(run: &Run) -> String {
 async fn serve(subject: &Subject, folder: &Path, listen: &str) -> Seen<(Child, SocketAddr)> {
     let log = File::options().create(true).append(true).open(folder.join("server.log")).map_err(text)?;
     let mut child = Command::new(&subject.outlive)
-        .args(["server", "--listen", listen, "--store"])
+        .args(["server", "--low-disk", "0", "--listen", listen, "--store"])
         .arg(format!("sqlite:{}", folder.join("outlive.db").display()))
         .env_remove("OUTLIVE_SERVER")
         .env("OUTLIVE_CONFIG", "-")

@@ -23,6 +23,9 @@ use tokio::sync::mpsc;
 /// Messages that may wait for one slow reader; more, and it is cut off.
 pub(crate) const OUTBOX_MESSAGES: usize = 4_096;
 
+/// Messages that may wait for one worker before a signal is refused: each may be as large as 64 KiB.
+const UNREAD_SIGNALS: usize = 64;
+
 /// Inputs and checkpoints in one message of leases, in bytes; an agent reads at most 16 MiB.
 const PUSH_BYTES: usize = 4 << 20;
 
@@ -151,7 +154,10 @@ impl Driver {
     /// A polling worker waits: its number, or what it gets at once.
     pub(crate) fn wait_for_leases(&self, holder: Holder, waiter: PollWaiter) -> Result<u64, Vec<Lease>> {
         let mut inner = self.lock();
-        if let Some(leases) = inner.undelivered.remove(&holder).filter(|l| !l.is_empty()) {
+        let mut leases = inner.undelivered.remove(&holder).unwrap_or_default();
+        // What it has lost meanwhile is not its to do.
+        leases.retain(|lease| inner.engine.way_to(holder, lease.lease()).is_some());
+        if !leases.is_empty() {
             inner.answer(holder, waiter.request, &leases);
             return Err(leases);
         }
@@ -203,7 +209,7 @@ impl Driver {
             Some(Way::Connection(conn)) => {
                 let Some(handle) = inner.conns.get(&conn) else { return Told::NotReachable };
                 // Messages of the engine itself must always find room.
-                if handle.out.capacity() < OUTBOX_MESSAGES / 2 {
+                if handle.out.capacity() < OUTBOX_MESSAGES - UNREAD_SIGNALS {
                     return Told::TooMany;
                 }
                 inner.put(holder, conn, Out::Message(ServerMessage::Signal { run_id, epoch, name, data }));
@@ -226,6 +232,9 @@ impl Driver {
         let mut work = Vec::new();
         let mut inner = self.lock();
         for input in inputs {
+            if matches!(input, Input::Tick(_)) {
+                inner.forget_the_gone();
+            }
             for effect in inner.engine.handle(input, now) {
                 match effect {
                     Effect::Say(holder, conn, say) => inner.say(holder, conn, say, staged),
@@ -245,6 +254,14 @@ impl Driver {
 }
 
 impl Inner {
+    /// What is kept for workers that poll goes with their sessions.
+    fn forget_the_gone(&mut self) {
+        let Self { engine, orders, undelivered, answered, .. } = self;
+        orders.retain(|holder, _| engine.polls(*holder));
+        undelivered.retain(|holder, _| engine.polls(*holder));
+        answered.retain(|holder, _| engine.polls(*holder));
+    }
+
     fn answer(&mut self, holder: Holder, request: uuid::Uuid, leases: &[Lease]) {
         let leases = leases.iter().map(Lease::lease).collect();
         self.answered.insert(holder, Answered { request, leases });
@@ -324,7 +341,10 @@ impl Inner {
     fn put_order(&mut self, holder: Holder, order: WireOrder) -> Told {
         let orders = self.orders.entry(holder).or_default();
         let is_new = matches!(order, WireOrder::Signal { .. }) || !orders.contains(&order);
-        let has_room = orders.len() < outlive_core::limits::sizes::BATCH;
+        let is_signal = |order: &&WireOrder| matches!(order, WireOrder::Signal { .. });
+        let unread = orders.iter().filter(is_signal).count();
+        let has_room =
+            orders.len() < outlive_core::limits::sizes::BATCH && (unread < UNREAD_SIGNALS || !is_signal(&&order));
         if is_new && has_room {
             orders.push(order);
         }

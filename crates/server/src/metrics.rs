@@ -24,6 +24,7 @@ pub(crate) fn handle() -> PrometheusHandle {
         let handle = recorder.handle();
         // Another recorder may be there already in a process that embeds the server; then its owner shows the numbers.
         drop(metrics::set_global_recorder(recorder));
+        metrics::gauge!("outlive_breaker_open").set(0.0);
         handle
     };
     HANDLE.get_or_init(install).clone()

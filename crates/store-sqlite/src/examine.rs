@@ -18,6 +18,8 @@ pub fn examine(path: &Path) -> Result<StoreState, String> {
     if lock.as_ref().is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()) {
         return Ok(StoreState::InUse);
     }
+    // Not kept while the file is read: a server that starts meanwhile must find it free.
+    drop(lock);
     let failed = |fault: Fault| match fault {
         Fault::Corrupt(how) => Ok(StoreState::Damaged(how)),
         other => Err(format!("{}: {}", path.display(), other.refused())),

@@ -146,7 +146,7 @@ pub(crate) fn serve(folder: &Path, listen: &str) -> (Running, String) {
     let store = format!("sqlite:{}", folder.join("outlive.db").display());
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let mut child = outlive()
-        .args(["server", "--store", &store, "--listen", listen])
+        .args(["server", "--store", &store, "--listen", listen, "--low-disk", "0"])
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()

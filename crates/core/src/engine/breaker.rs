@@ -85,7 +85,7 @@ impl Census {
             let (Some(half), false) = (session.half_ttl(), session.ending || session.excused) else { continue };
             census.sessions += 1;
             let silent = now.since(session.heard) > half;
-            let closed = session.closed.filter(|(at, _)| now.since(*at) <= session.window());
+            let closed = session.closed.filter(|(at, _)| now.since(*at) <= session.judged_after_close());
             census.silent += usize::from(silent);
             census.closed += usize::from(closed.is_some());
             let since = closed.map(|(at, _)| at).or_else(|| silent.then(|| session.heard + half));

@@ -46,17 +46,20 @@ impl Engine {
         }
     }
 
-    /// A worker whose connection ended could not come back while this server was stopped or its store did not answer, and may
-    /// still be waiting for its next try: the end of its connection is no evidence any more, only silence is. When the store
-    /// is back, silence begins anew as well, at most twice.
+    /// A worker whose connection ended could not come back while this server was stopped, and may still be waiting for its next
+    /// try: the end of its connection is no evidence any more, only silence is. (While only the store does not answer it can
+    /// knock, which is heard.) When the store is back, silence begins anew, at most twice.
     fn rearm(&mut self, store_committed: bool, now: Mono) {
         let store_is_back = self.observed.store_commits() && !store_committed;
-        if !store_is_back && self.observed.blind_for(now) <= HICCUP {
+        let was_deaf = self.observed.deaf_for(now) > HICCUP;
+        if !store_is_back && !was_deaf {
             return;
         }
         let observed = self.observed.stamp(now);
         for session in self.sessions.values_mut() {
-            session.closed = None;
+            if was_deaf {
+                session.closed = None;
+            }
             if store_is_back && session.rearmed < REARMED_AT_MOST {
                 session.rearmed += 1;
                 session.heard = observed;
@@ -76,7 +79,7 @@ impl Engine {
             self.effects.push(Effect::Breaker(self.breaker.is_open()));
             return false;
         }
-        let runs = self.sessions.get(&holder).map_or(0, |s| s.leases.len());
+        let runs = self.sessions.get(&holder).map_or(0, |s| s.leases.values().filter(|l| !l.judged).count());
         self.reap.takes(runs, census.absent, observed)
     }
 
@@ -109,7 +112,7 @@ impl Engine {
         let due: Vec<_> = session
             .judged_by()
             .filter_map(|(index, policy)| session.lost_at(policy).map(|(at, evidence)| (index, at, evidence)))
-            .filter(|(_, at, _)| *at <= observed)
+            .filter(|(index, at, _)| *at <= observed && session.has_unjudged(*index))
             .map(|(index, _, evidence)| (index, evidence))
             .collect();
         if due.is_empty() || !self.gate(holder) {
@@ -419,7 +422,7 @@ impl Engine {
         // A connection on which the worker never spoke may be one that it had given up before it was opened here (a server that
         // was stopped opens what waited meanwhile): its end says nothing about the worker. That is silence, if anything.
         // And after a stall of its own the judge does not know when the end came, nor whether the worker could come back since.
-        let blind = self.observed.blind_for(now) > HICCUP;
+        let blind = self.observed.deaf_for(now) > HICCUP;
         // It is about to replace this connection itself: the other one, not this one, tells how it is.
         let knocks = session.knocked.is_some_and(|at| observed.since(at) <= session.window());
         if kind == CloseKind::Ended && current.greeted && !blind && !knocks {

@@ -80,8 +80,10 @@ pub struct ObservedClock {
     punctual: u32,
     held_back: Option<HeldBack>,
     store_commits: bool,
-    /// The last moment before the present stall at which all was well.
-    blind_since: Mono,
+    /// Punctual ticks in a row in which it could hear, whatever the store did.
+    hearing: u32,
+    /// The last moment at which it could hear.
+    deaf_since: Mono,
 }
 
 impl ObservedClock {
@@ -95,7 +97,8 @@ impl ObservedClock {
             punctual: 0,
             held_back: Some(HeldBack::Stalled),
             store_commits: true,
-            blind_since: now,
+            hearing: 0,
+            deaf_since: now,
         }
     }
 
@@ -113,13 +116,13 @@ impl ObservedClock {
     }
 
     /// How long the judge has not been able to hear punctually; zero if it is. Between a stall and the tick that finds it, the
-    /// clock itself tells.
+    /// clock itself tells. A store that does not commit makes nobody deaf: what comes in is heard before any store work.
     #[must_use]
-    pub fn blind_for(&self, now: Mono) -> Millis {
-        if self.held_back.is_none() && now.since(self.last_tick) <= MOST_PER_TICK {
+    pub fn deaf_for(&self, now: Mono) -> Millis {
+        if self.hearing >= PUNCTUAL_TICKS && now.since(self.last_tick) <= MOST_PER_TICK {
             return Millis::ZERO;
         }
-        now.since(self.blind_since)
+        now.since(self.deaf_since)
     }
 
     /// Whether a verdict by absence may be given, and if not, why.
@@ -158,6 +161,10 @@ impl ObservedClock {
         } else {
             None
         };
+        self.hearing = if stalled || ingest_late { 0 } else { self.hearing.saturating_add(1) };
+        if self.hearing >= PUNCTUAL_TICKS {
+            self.deaf_since = now;
+        }
         if fault.is_some() {
             self.punctual = 0;
             self.held_back = fault;
@@ -166,7 +173,6 @@ impl ObservedClock {
         self.punctual = self.punctual.saturating_add(1);
         if self.punctual >= PUNCTUAL_TICKS {
             self.held_back = None;
-            self.blind_since = now;
         }
     }
 }
@@ -260,14 +266,14 @@ mod tests {
     fn a_stall_is_known_before_the_tick_that_finds_it_and_until_the_judge_is_punctual_again() {
         let mut clock = ObservedClock::starting_at(Observed(0), Mono(0));
         let at = punctual(&mut clock, 0, 10);
-        assert_eq!(clock.blind_for(Mono(at + 60)), Millis::ZERO);
-        assert!(clock.blind_for(Mono(at + 60_000)) >= Millis(60_000));
+        assert_eq!(clock.deaf_for(Mono(at + 60)), Millis::ZERO);
+        assert!(clock.deaf_for(Mono(at + 60_000)) >= Millis(60_000));
         let woken = at + 60_000;
         clock.tick(Mono(woken), &healthy(woken));
         let now = punctual(&mut clock, woken, 4);
-        assert!(clock.blind_for(Mono(now)) >= Millis(60_000));
+        assert!(clock.deaf_for(Mono(now)) >= Millis(60_000));
         let now = punctual(&mut clock, now, 1);
-        assert_eq!(clock.blind_for(Mono(now)), Millis::ZERO);
+        assert_eq!(clock.deaf_for(Mono(now)), Millis::ZERO);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the engine remembers of a session.
 
 use super::input::{ConnId, LeaseInfo, Presence};
+use super::observed::TICK;
 use super::status::Status;
 use crate::class::WorkerProfile;
 use crate::policy::{Liveness, Takeover, derive};
@@ -224,6 +225,12 @@ impl Session {
         }
     }
 
+    /// Until a closed session is judged at the latest: what is due is looked at one tick later, or two.
+    pub(super) fn judged_after_close(&self) -> Millis {
+        let grace = self.judged_by().map(|(_, policy)| policy.offline_grace).max().unwrap_or_default();
+        self.window() + grace + TICK + TICK
+    }
+
     /// When this session's leases of a policy are lost if nothing more is heard, and by which evidence.
     pub(super) fn lost_at(&self, policy: &Liveness) -> Option<(Observed, Evidence)> {
         if self.presence == Presence::None {
@@ -254,6 +261,11 @@ impl Session {
         let held = self.policies.iter().enumerate().filter(|(_, (_, n))| *n > 0).map(|(i, (p, _))| (i, p));
         let idle = self.leases.is_empty().then_some((usize::MAX, &self.least));
         held.chain(idle)
+    }
+
+    /// Whether a verdict over a policy's leases would take any; over none at all, whether it would end the session.
+    pub(super) fn has_unjudged(&self, policy: usize) -> bool {
+        policy == usize::MAX || self.leases.values().any(|l| l.policy == policy && !l.judged)
     }
 
     /// When to look at it next.

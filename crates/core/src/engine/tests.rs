@@ -587,7 +587,10 @@ fn half_a_fleet_that_is_killed_opens_nothing() {
 #[test]
 fn connections_that_all_end_at_once_are_the_networks_doing_until_proved_otherwise() {
     let mut world = fleet(4);
-    (1..=4).for_each(|n| drop(world.put(Input::Closed(holder(n), conn(n), CloseKind::Ended))));
+    for n in 1..=4 {
+        world.now += 7;
+        world.put(Input::Closed(holder(n), conn(n), CloseKind::Ended));
+    }
     let effects = world.pass(1_300);
     assert_eq!((opened(&effects), verdicts(&effects).len()), (vec![Some(Opened::Closed { absent: 4, of: 4 })], 0));
 }
@@ -670,4 +673,32 @@ fn what_is_taken_while_the_connection_is_away_stays_taken_on_the_next_one() {
             |e: &Effect| matches!(e, Effect::Verdict(v) if v.leases == [lease(1)] && v.reason == Reason::Evicted);
         assert!(answered.iter().any(|e| if names_it { lost(e) } else { taken(e) }), "{answered:?}");
     }
+}
+
+/// Otherwise a disk that is busy for half a second makes a death that everybody saw one that must be waited for.
+#[test]
+fn a_slow_store_delays_the_verdict_over_a_closed_connection_and_does_not_undo_the_evidence() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
+    for _ in 0..40 {
+        world.now += TICK.0;
+        let waits = Some(Millis(700));
+        let senses = Senses { pending_write: waits, self_beat_sent: Some(Mono(world.now)), ..Senses::default() };
+        assert!(verdicts(&world.put(Input::Tick(senses))).is_empty());
+    }
+    let effects = world.pass(1_400);
+    assert_eq!(verdicts(&effects).first().map(|v| v.evidence), Some(Evidence::SessionClosed));
+}
+
+#[test]
+fn a_worker_that_knocks_while_the_store_is_slow_is_not_judged_by_the_end_of_its_connection() {
+    let mut world = World::new();
+    world.session(1, vec![info(7, policy())]);
+    world.beat(1, 1, 3, &[7]);
+    world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
+    world.pass(400);
+    world.put(Input::Heard(holder(1), None));
+    assert!(verdicts(&world.pass(9_000)).is_empty());
 }

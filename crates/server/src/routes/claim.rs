@@ -55,21 +55,25 @@ pub(crate) async fn claim(
         Err(leases) => return Ok(Json(Leases { leases })),
     };
     // Whatever ends this request, a caller that hangs up included, the worker waits no more.
-    let _waiting = Waiting { app: Arc::clone(&app), holder, number };
+    let waiting = Waiting { app: Arc::clone(&app), holder, number };
     app.input(Input::PollWants(holder, max));
     let wait = body.wait.unwrap_or(Millis::ZERO).clamp(LEAST, LONGEST);
     let mut over = std::pin::pin!(tokio::time::sleep(wait.duration()));
     let mut presence = tokio::time::interval(PRESENCE);
     loop {
         tokio::select! {
+            biased;
             Some(leases) = delivered.recv() => return Ok(Json(Leases { leases })),
             _ = presence.tick() => app.input(Input::Heard(holder, None)),
-            () = &mut over => return Ok(Json(Leases::default())),
+            () = &mut over => break,
         }
         if app.is_stopping() {
-            return Ok(Json(Leases::default()));
+            break;
         }
     }
+    // Nothing comes any more once it waits no more; what came at the last moment goes with this answer.
+    drop(waiting);
+    Ok(Json(Leases { leases: delivered.try_recv().unwrap_or_default() }))
 }
 
 struct Waiting {

@@ -207,11 +207,22 @@ pub(crate) async fn explain(
     let until = row.run.due_at.filter(|_| row.run.state == outlive_core::State::Scheduled).map(outlive_api::time::text);
     let until = until.map_or_else(String::new, |at| format!(", {at}"));
     let because = |c: Cause| wire::Because { code: c.code.to_owned(), detail: format!("{}{until}", c.detail) };
-    let because = found.into_iter().map(because).collect();
+    let mut because: Vec<_> = found.into_iter().map(because).collect();
+    because.extend(app.waits_for_the_breaker(&row));
     Ok(Json(wire::Explanation { state: row.run.state, because }))
 }
 
 impl App {
+    /// A leased run whose worker is absent, while the breaker is open.
+    fn waits_for_the_breaker(&self, row: &RunRow) -> Option<wire::Because> {
+        let (holder, _) = row.run.lease()?;
+        let session = self.driver.session(holder);
+        let why = self.driver.look(outlive_core::engine::Engine::breaker)?.text();
+        let absent = session.is_none_or(|s| s.status != Status::Online && s.status != Status::Draining);
+        let detail = format!("its worker is absent, and the server doubts itself first: {why}");
+        absent.then(|| wire::Because { code: "breaker_open".to_owned(), detail })
+    }
+
     /// Calls `ask` with the workers of a namespace as claims see them.
     pub(crate) async fn with_candidates<T>(
         &self,

@@ -49,6 +49,8 @@ pub(crate) async fn open(
     if app.is_stopping() {
         return Err(Fault::new(Code::Draining, "the server stops; try again in a moment"));
     }
+    // Authenticated bytes count as hearing before any store work: a store that is slow now must not make this worker look dead.
+    app.input(Input::Heard(holder, None));
     let local = headers.get(outlive_api::LOCAL_ADDRESS_HEADER).and_then(|v| v.to_str().ok());
     let proxied = local.and_then(|l| l.parse::<SocketAddr>().ok()).is_some_and(|own| own != peer);
     let Some(opened) = app.store.open_session(holder, app.replica).await? else {

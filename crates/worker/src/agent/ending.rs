@@ -45,8 +45,8 @@ fn own_end(end: End, last: Option<i64>) -> Op {
             let message = format!("it needed more memory than its limit of {limit} allows");
             fail(Reason::OomKilled, &message, Some(exit), last)
         }
-        End::Rejected { message, permanent } => match fail(Reason::Rejected, &message, None, last) {
-            Op::Fail(failure) => Op::Fail(Failure { permanent, ..failure }),
+        End::Rejected { message } => match fail(Reason::Rejected, &message, None, last) {
+            Op::Fail(failure) => Op::Fail(Failure { permanent: true, ..failure }),
             other => other,
         },
         End::HostFailed { .. } => Op::Lost { reason: Reason::WorkerExited, exit: None },

@@ -110,7 +110,7 @@ impl Shell {
         if matches!(event, ChildEvent::Ended(_)) {
             self.handles.remove(&lease);
         }
-        if let ChildEvent::Ended(End::HostFailed { message } | End::Rejected { message, permanent: false }) = &event {
+        if let ChildEvent::Ended(End::HostFailed { message }) = &event {
             tracing::warn!(run = %lease.run_id, "{message}");
         }
         self.inputs.push(Input::Child { lease, event });

@@ -120,12 +120,10 @@ pub enum End {
         /// The limit.
         limit: Bytes,
     },
-    /// The work could not begin: something about it, or about the worker's folders, must be changed first.
+    /// The work could not begin: something about it must be changed first.
     Rejected {
         /// What to change.
         message: String,
-        /// Whether it would not begin elsewhere either.
-        permanent: bool,
     },
     /// The host could not start it now.
     HostFailed {

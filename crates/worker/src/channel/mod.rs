@@ -153,6 +153,9 @@ impl Channel {
     }
 
     async fn line(&mut self, connection: u64, line: &str) {
+        if !self.connections.contains_key(&connection) {
+            return; // dropped, because it did not read: it would not read an answer either
+        }
         let reference = serde_json::from_str::<Reference>(line).ok().and_then(|r| r.r#ref);
         if let Some(asked) = Asked::parse(connection, line) {
             match self.signals.ask(asked) {

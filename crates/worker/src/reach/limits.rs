@@ -13,7 +13,7 @@
 use super::cgroup::Group;
 use super::hierarchy;
 use outlive_core::resources::{Bytes, Resources};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, getrlimit};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -192,10 +192,14 @@ fn v1_memory(group: &Path, Bytes(limit): Bytes) -> io::Result<OwnedFd> {
 }
 
 fn rlimits(wanted: Resources) -> Vec<(Resource, Rlimit)> {
-    let both = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
-    let memory = wanted.memory.map(|Bytes(n)| (Resource::As, both(n)));
+    // Nobody but root may ask for more than there is already.
+    let both = |resource: Resource, n: u64| {
+        let n = getrlimit(resource).maximum.map_or(n, |most| n.min(most));
+        (resource, Rlimit { current: Some(n), maximum: Some(n) })
+    };
+    let memory = wanted.memory.map(|Bytes(n)| both(Resource::As, n));
     // The kernel counts the whole user: as many more as there are now.
-    let pids = wanted.pids.map(|n| (Resource::Nproc, both(n.saturating_add(super::procfs::own_users_threads()))));
+    let pids = wanted.pids.map(|n| both(Resource::Nproc, n.saturating_add(super::procfs::own_users_threads())));
     memory.into_iter().chain(pids).collect()
 }
 

@@ -115,13 +115,13 @@ async fn run(mut job: Job, context: &Arc<ExecContext>, folder: &Folder, events: 
     let lease = job.lease.lease();
     let input: ExecInput = match job.lease.input.read() {
         Ok(input) => input,
-        Err(e) => return End::Rejected { message: format!("the input is not one of exec: {e}"), permanent: true },
+        Err(e) => return End::Rejected { message: format!("the input is not one of exec: {e}") },
     };
     let limits = match input.limits.unwrap_or_default().read() {
         Ok(limits) => limits.and(context.limits),
         Err(field) => {
             let message = format!("limits.{field} must be at least 1");
-            return End::Rejected { message, permanent: true };
+            return End::Rejected { message };
         }
     };
     let listener = match folder.listen() {
@@ -364,15 +364,9 @@ fn host_failed(what: &str, e: &io::Error) -> End {
     End::HostFailed { message: format!("{what}: {e}") }
 }
 
-/// Something of the attempt has no place on this host. If the path is at fault, waiting does not help: a person must see it.
+/// Something of the attempt has no place on this host: the host's fault, whatever it is, and none of the work's attempts.
 fn no_place(what: &str, e: &io::Error, context: &ExecContext) -> End {
-    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    let is_path = matches!(
-        e.kind(),
-        InvalidFilename | InvalidInput | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
-    );
-    let message = format!("worker {} cannot begin: {what} cannot be made: {e}", context.worker);
-    if is_path { End::Rejected { message, permanent: false } } else { End::HostFailed { message } }
+    End::HostFailed { message: format!("worker {} cannot begin: {what} cannot be made: {e}", context.worker) }
 }
 
 /// A command that could not be started: either it would not start anywhere like this, or this host cannot start any now.
@@ -400,5 +394,5 @@ fn refused(e: &io::Error, input: &ExecInput, work: &Path, worker: &str) -> End {
         }
         _ => return host_failed(&format!("\"{command}\" cannot be started on worker {worker}"), e),
     };
-    End::Rejected { message, permanent: true }
+    End::Rejected { message }
 }

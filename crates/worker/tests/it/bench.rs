@@ -48,7 +48,7 @@ impl Seen {
 
     pub(crate) fn rejection(&self) -> &str {
         match &self.end {
-            End::Rejected { message, .. } => message,
+            End::Rejected { message } => message,
             other => panic!("{other:?}"),
         }
     }

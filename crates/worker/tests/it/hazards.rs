@@ -14,7 +14,7 @@
 //! | death by any signal | losses told as failures, or the reverse | the table in `runtime/exit.rs` | `the_end_by_each_signal_is_judged_by_the_table` |
 //! | an agent started with signals ignored | its commands ignore them too | dispositions are reset before `exec` | `commands_of_an_agent_that_ignores_signals_do_not` |
 //! | the wall clock is stepped | limits that end work early, or never | monotonic clocks alone | `steps_of_the_wall_clock_change_no_limit` |
-//! | no place for the attempt's socket | told as a lost worker | a rejection that names the path | `an_attempt_without_a_place_is_rejected_with_the_path` |
+//! | no place for the attempt's folder or socket | a sick host spends the attempts of a whole queue | a loss; the worker's log names the path | `an_attempt_without_a_place_is_the_hosts_fault_and_names_the_path` |
 //! | fork bomb, memory hog, the host out of memory | see `limits.rs` | | |
 
 use crate::agent::{Agent, MODES};
@@ -312,7 +312,7 @@ async fn steps_of_the_wall_clock_change_no_limit() {
 }
 
 #[tokio::test]
-async fn an_attempt_without_a_place_is_rejected_with_the_path() {
+async fn an_attempt_without_a_place_is_the_hosts_fault_and_names_the_path() {
     let folder = short_folder();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -321,7 +321,7 @@ async fn an_attempt_without_a_place_is_rejected_with_the_path() {
         let domain = Domain::new(format!("test.{:x}", unique()), Mode::Auto);
         let mut bench = Bench::with(domain, &place, short_folder());
         match bench.run(shell("exit 0")).await.end {
-            End::Rejected { message, permanent: false } => {
+            End::HostFailed { message } => {
                 assert!(message.contains(&place.display().to_string()) && message.contains(part), "{message}");
             }
             other => panic!("{other:?}"),

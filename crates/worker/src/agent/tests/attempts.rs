@@ -64,7 +64,7 @@ fn an_outside_kill_is_a_loss_and_a_code_is_a_failure() {
         assert_eq!((item.op, item.reason), (op, Some(reason)));
     }
     let run = world.running(9);
-    world.child(run, ChildEvent::Ended(End::Rejected { message: "no such command".into(), permanent: true }));
+    world.child(run, ChildEvent::Ended(End::Rejected { message: "no such command".into() }));
     let item = last_item(&world);
     assert_eq!((item.reason, item.permanent), (Some(Reason::Rejected), Some(true)));
 }

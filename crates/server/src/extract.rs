@@ -5,6 +5,8 @@ use crate::reply::Fault;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{header, request::Parts};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use outlive_api::problem::Code;
 use outlive_core::limits::sizes;
 use outlive_core::{Holder, RunId, WorkerId};
@@ -19,21 +21,16 @@ pub(crate) struct RawBody<T>(pub(crate) T, pub(crate) Bytes);
 
 /// A whole body must have arrived within this; a client that sends a byte now and then holds nothing for longer.
 const BODY_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How much beyond the limit is read, so that the refusal can be; a body that is larger still is cut off.
+const DISCARDED: usize = 4 * sizes::BODY;
 
 async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, Bytes), Fault> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_json = content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"));
     let declared = content_type.to_owned();
-    let read = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await;
     let late =
         |_| Fault::new(Code::InvalidRequest, format!("the body did not arrive within {} s", BODY_TIME.as_secs()));
-    let bytes = read.map_err(late)?.map_err(|rejected| {
-        if rejected.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            Fault::new(Code::TooLarge, format!("the body is larger than {} bytes", sizes::BODY))
-        } else {
-            Fault::new(Code::InvalidRequest, "the body could not be read")
-        }
-    })?;
+    let bytes = tokio::time::timeout(BODY_TIME, whole(request.into_body())).await.map_err(late)??;
     if bytes.is_empty() {
         return Ok((serde_json::from_str("{}").map_err(|e| unreadable(&e))?, bytes));
     }
@@ -47,6 +44,29 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, Bytes), Fault
         return Err(Fault::field("body", "must be a JSON object"));
     }
     Ok((serde_json::from_slice(&bytes).map_err(|e| unreadable(&e))?, bytes))
+}
+
+/// All of a body. One that is too large is read on and thrown away for a while: who is answered in the middle of its sending
+/// finds its connection reset, and never reads why.
+async fn whole(mut body: axum::body::Body) -> Result<Bytes, Fault> {
+    let mut bytes = BytesMut::new();
+    let mut length = 0;
+    while length <= sizes::BODY + DISCARDED
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|_| Fault::new(Code::InvalidRequest, "the body could not be read"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= sizes::BODY {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = BytesMut::new();
+        }
+    }
+    if length > sizes::BODY {
+        return Err(Fault::new(Code::TooLarge, format!("the body is larger than {} bytes", sizes::BODY)));
+    }
+    Ok(bytes.freeze())
 }
 
 /// What is wrong with a body, and with which of its fields.

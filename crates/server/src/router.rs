@@ -4,11 +4,9 @@ use crate::app::App;
 use crate::reply::Fault;
 use crate::{metrics, routes, safety};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use outlive_api::problem::Code;
-use outlive_core::limits::sizes;
 use std::sync::Arc;
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -51,7 +49,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Fault::new(Code::MethodNotAllowed, "this path knows other methods; see /openapi.json")
         })
-        .layer(DefaultBodyLimit::max(sizes::BODY))
         .layer(from_fn_with_state(Arc::clone(&app), safety::check))
         .layer(from_fn(metrics::measure))
         .with_state(app)

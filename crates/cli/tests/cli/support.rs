@@ -122,6 +122,13 @@ impl House {
         panic!("did not come true: {what}");
     }
 
+    /// For how many milliseconds the server could not have heard since it started.
+    pub(crate) fn stood_still(&self) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = outlive_api::client::Client::new(&self.url, outlive_api::DEFAULT_NAMESPACE).unwrap();
+        runtime.block_on(client.server()).unwrap().judge.lag_ms
+    }
+
     /// Starts a run; its id.
     pub(crate) fn start(&self, script: &str) -> String {
         let answer = self.call(&["run", "--detach", "--", "sh", "-c", script]);

@@ -10,7 +10,7 @@ TWINS = {
     "kills_at_once": [("tell(child, signal.SIGTERM)", "tell(child, signal.SIGKILL)")],
     "never_kills": [("elif ending and now() > patience:", "elif False:")],
     "forgets_the_checkpoint": [('(checkpoint, json.dumps(lease["checkpoint"]))', '(checkpoint, "null")')],
-    "ends_before_its_checkpoint": [("!= saved:", "!= saved and not ended:")],
+    "ends_before_its_checkpoint": [("!= saved:", '!= saved and not ended and now() > globals().setdefault("seen", {}).setdefault(text, now()) + 5:')],
     "a_new_request_id_on_retry": [("json.dumps(body).encode()", 'json.dumps(body | ({"request_id": str(uuid.uuid4())} if "request_id" in body else {})).encode()')],
     "a_new_seq_on_retry": [("            pass  # no answer", '            [i.__setitem__("seq", i["seq"] + 1) for i in body.get("items", []) if "seq" in i]  # no answer')],
     "gives_up_at_once": [("            pass  # no answer", "            sys.exit(1)  # no answer")],

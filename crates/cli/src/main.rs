@@ -38,11 +38,11 @@ fn main() -> ExitCode {
         return outlive_worker::guard_main();
     }
     // So must what stamps the time of its own start.
-    if let [_, bench, stamp, file] = config::args().as_slice()
+    if let [_, bench, stamp, rest @ ..] = config::args().as_slice()
         && bench == "bench"
         && stamp == "stamp"
     {
-        return ended(commands::bench::recovery::stamp(file.as_ref()));
+        return ended(commands::bench::stamp::run(rest));
     }
     ended(start())
 }

@@ -12,6 +12,7 @@
 //! | [`class`] | which worker can take which run |
 //! | [`room`] | whether the disk has room for new runs |
 //! | [`invariants`] | what must hold whatever happens |
+//! | [`stamps`] | whether two attempts of a run executed at once, by what they stamped themselves |
 
 pub mod budget;
 pub mod class;
@@ -28,6 +29,7 @@ pub mod report;
 pub mod resources;
 pub mod room;
 pub mod run;
+pub mod stamps;
 pub mod state;
 pub mod time;
 

@@ -6,12 +6,14 @@
 //! | [`latency`] | submit to handler started, idle |
 //! | [`recovery`] | kill to running again |
 //! | [`agent`] | (hidden) the worker whose handler does nothing |
+//! | [`stamp`] | (hidden) the command of runs that stamp a file while they execute |
 //! | [`probe`] | this machine: fsync, processor time, its name |
 
 pub(crate) mod agent;
 mod latency;
 pub(crate) mod probe;
-pub(crate) mod recovery;
+mod recovery;
+pub(crate) mod stamp;
 mod throughput;
 
 use super::Done;

@@ -15,11 +15,11 @@ use crate::stats::{Spread, figure};
 use indicatif::{ProgressBar, ProgressStyle};
 use outlive_api::clock::nanos;
 use outlive_api::runs::{CancelBody, ExecInput, NewRun, OutputFormat};
-use outlive_core::{Json, RunId};
+use outlive_core::stamps::{self, Stamp};
+use outlive_core::{Epoch, Json, RunId};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,40 +109,12 @@ async fn alone<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     }
 }
 
-/// What the command of a run stamps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    epoch: i64,
-    pid: i32,
-    at: u64,
-}
-
-/// The command: stamp, then wait to be killed.
-pub(crate) fn stamp(file: &Path) -> Done {
-    let at = nanos();
-    let epoch = config::variable("OUTLIVE_EPOCH").unwrap_or_default();
-    let line = format!("{epoch} {} {at}\n", std::process::id());
-    std::fs::File::options().create(true).append(true).open(file)?.write_all(line.as_bytes())?;
-    loop {
-        std::thread::park();
-    }
-}
-
 fn stamps(file: &Path) -> Vec<Stamp> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let parse = |line: &str| {
-        let mut parts = line.split(' ');
-        Some(Stamp {
-            epoch: parts.next()?.parse().ok()?,
-            pid: parts.next()?.parse().ok()?,
-            at: parts.next()?.parse().ok()?,
-        })
-    };
-    text.lines().filter_map(parse).collect()
+    stamps::read(&std::fs::read_to_string(file).unwrap_or_default())
 }
 
 /// Waits for the first stamp of an epoch after `epoch`.
-async fn stamped(file: &Path, epoch: i64) -> Result<Stamp, Failure> {
+async fn stamped(file: &Path, epoch: Epoch) -> Result<Stamp, Failure> {
     let wait = async {
         loop {
             if let Some(stamp) = stamps(file).into_iter().find(|s| s.epoch > epoch) {
@@ -189,9 +161,9 @@ async fn children(kills: usize) -> Result<Vec<u64>, Failure> {
     for number in 0..kills {
         let file = fleet.path(&format!("stamp-{number}"));
         let run = submit(&fleet, &file).await?;
-        let first = stamped(&file, 0).await?;
+        let first = stamped(&file, Epoch(0)).await?;
         let killed_at = nanos();
-        if let Some(pid) = Pid::from_raw(first.pid) {
+        if let Some(pid) = i32::try_from(first.pid).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::KILL).map_err(std::io::Error::from)?;
         }
         times.push(stamped(&file, first.epoch).await?.at.saturating_sub(killed_at));
@@ -217,7 +189,7 @@ async fn agents(kills: usize, count: usize) -> Result<(Vec<u64>, Vec<u64>), Fail
         for n in 0..count {
             let file = fleet.path(&format!("stamp-{number}-{n}"));
             let id = submit(&fleet, &file).await?;
-            let first = stamped(&file, 0).await?;
+            let first = stamped(&file, Epoch(0)).await?;
             runs.push((id, file, first));
         }
         let (victim, had) = busiest(&fleet).await?;
@@ -264,17 +236,4 @@ async fn idle(fleet: &Fleet) -> Result<(), Failure> {
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stamps_read_back_and_a_torn_line_is_not_one() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "1 77 1000\n2 78 2000\n3 7").unwrap();
-        let expected = [Stamp { epoch: 1, pid: 77, at: 1000 }, Stamp { epoch: 2, pid: 78, at: 2000 }];
-        assert_eq!(stamps(file.path()), expected);
-    }
 }

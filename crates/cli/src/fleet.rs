@@ -5,7 +5,8 @@ use crate::exit::Failure;
 use crate::render::say;
 use outlive_api::client::Client;
 use outlive_api::workers::Worker;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -28,16 +29,15 @@ impl Fleet {
     /// A server on a free port with a database in a temporary folder.
     pub(crate) async fn start() -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("outlive-").tempdir()?;
-        let store = format!("sqlite:{}", folder.path().join("outlive.db").display());
-        let log = folder.path().join("server.log");
-        let mut server = Child::start("server", ["server", "--store", &store, "--listen", "127.0.0.1:0"], &log)?;
-        let url = tokio::time::timeout(READY, server.first_line()).await.ok().flatten();
-        let Some(url) = url else {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            return Err(Failure::failed(format!("the server did not start: {}", said.trim())));
-        };
+        let (server, url) = serve(folder.path(), &free_address()?).await?;
         let client = Client::new(&url, outlive_api::DEFAULT_NAMESPACE)?;
         Ok(Self { folder, server, url, client, workers: Vec::new() })
+    }
+
+    /// Another server in the place of one that has ended: same address, same database.
+    pub(crate) async fn start_server(&mut self) -> Result<(), Failure> {
+        (self.server, self.url) = serve(self.folder.path(), self.url.trim_start_matches("http://")).await?;
+        Ok(())
     }
 
     /// Where everything lies.
@@ -104,4 +104,26 @@ impl Fleet {
             say(&format!("{} could not be removed", path.display()));
         }
     }
+}
+
+async fn serve(folder: &Path, listen: &str) -> Result<(Child, String), Failure> {
+    let store = format!("sqlite:{}", folder.join("outlive.db").display());
+    let log = folder.join("server.log");
+    let mut server = Child::start("server", ["server", "--store", &store, "--listen", listen], &log)?;
+    if let Some(url) = tokio::time::timeout(READY, server.first_line()).await.ok().flatten() {
+        return Ok((server, url));
+    }
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    Err(Failure::failed(format!("the server did not start: {}", said.trim())))
+}
+
+/// An address of this machine that nobody listens at. Its port is below those that the system gives to clients: a client that
+/// tries again and again while no server is there would in the end be given the very port that it tries, and be connected
+/// with itself.
+fn free_address() -> Result<String, Failure> {
+    const TRIES: usize = 200;
+    let port = || 10_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 20_000).unwrap_or(0);
+    let mut ports = std::iter::repeat_with(port).take(TRIES);
+    let free = ports.find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    free.map(|port| format!("127.0.0.1:{port}")).ok_or_else(|| Failure::failed("there is no free port"))
 }

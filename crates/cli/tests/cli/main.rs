@@ -5,6 +5,7 @@ mod chaos;
 mod client;
 mod contract;
 mod cuts;
+mod demos;
 mod dev;
 mod disk_errors;
 mod doctor;

@@ -111,13 +111,3 @@ fn a_detached_follower_leaves_the_run_alone_and_says_how_to_come_back() {
     assert_eq!(house.show(&id)["state"], "running");
     assert_eq!(house.call(&["runs", "cancel", &id]).code, 0);
 }
-
-#[test]
-fn the_demo_holds() {
-    let output = crate::support::outlive().args(["demo", "-o", "json"]).output().unwrap();
-    let answer = Answer::of(&output);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    let report: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
-    assert_eq!(report["ok"], true);
-    assert_eq!(report["checks"].as_array().unwrap().len(), 5);
-}

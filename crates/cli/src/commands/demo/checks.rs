@@ -1,16 +1,12 @@
-//! What must hold after a worker was killed, looked up afterwards from outside.
+//! What must hold when everything is over: each claim is a function of the facts.
 
-use crate::exit::Failure;
+use super::facts::Facts;
+use super::log::{is_fenced, is_whole};
+use super::stage::LINES;
 use crate::render::text;
-use outlive_api::client::Client;
-use outlive_api::client::sse::OutputQuery;
-use outlive_api::ops::Recovery;
-use outlive_api::output::OutputEvent;
-use outlive_api::runs::Run;
-use outlive_core::{Epoch, RunId, State};
+use outlive_core::stamps::{overlap, spans};
+use outlive_core::{Epoch, Millis, Reason, State};
 use serde::Serialize;
-use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// One thing that must hold.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -19,223 +15,105 @@ pub(super) struct Check {
     pub(super) text: String,
 }
 
-/// A process, by number and start, so that a number used again is not taken for it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Process {
-    pid: u32,
-    started: u64,
+/// Of so many, so many are as they must be.
+fn all_of(good: usize, all: usize, what: &str) -> Check {
+    Check { ok: good == all, text: format!("{good} of {all} {what}") }
 }
 
-/// All checks.
-pub(super) async fn all(
-    client: &Client,
-    runs: &[Run],
-    recoveries: &[Recovery],
-    had: usize,
-    lines: u32,
-    remains: &BTreeSet<Process>,
-) -> Result<Vec<Check>, Failure> {
-    let mut logs = Vec::with_capacity(runs.len());
-    for run in runs {
-        logs.push(read(client, run.id).await?);
-    }
-    let good = runs.iter().filter(|r| r.state == State::Succeeded).count();
-    let recovered = recoveries.iter().filter(|r| r.outcome == "recovered").count();
-    let whole = logs.iter().filter(|log| is_whole(log, lines)).count();
-    let clean = logs.iter().filter(|log| is_fenced(log)).count();
-    let lost: Vec<_> = recoveries.iter().map(|r| (r.run_id, r.from.epoch)).collect();
-    let left = left_over(remains, &lost).await;
-    let of = |n: usize| format!("{n} of {}", runs.len());
-    Ok(vec![
-        Check { ok: good == runs.len(), text: format!("{} runs succeeded", of(good)) },
-        Check {
-            ok: recovered == had && recoveries.len() == had,
-            text: format!("{recovered} of {had} lost runs recovered, no other run was touched"),
-        },
-        Check {
-            ok: whole == runs.len(),
-            text: format!("{} outputs have every line of their last attempt exactly once", of(whole)),
-        },
-        Check {
-            ok: clean == runs.len(),
-            text: format!("{} outputs have nothing of a dead attempt after its successor's start", of(clean)),
-        },
-        Check {
-            ok: left.is_empty(),
-            text: if left.is_empty() {
-                format!(
-                    "no process of the killed worker is left ({} before)",
-                    text::count(remains.len(), "process").replace("processs", "processes")
-                )
-            } else {
-                format!("processes of the killed worker are left: {left:?}")
-            },
-        },
-    ])
+pub(super) fn all_succeeded(facts: &Facts) -> Check {
+    let good = facts.runs.iter().filter(|r| r.state == State::Succeeded).count();
+    all_of(good, facts.runs.len(), "runs succeeded")
 }
 
-/// What of a run's output the checks need.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
-    Attempt { epoch: Epoch, after_line: u32 },
-    Text { epoch: Epoch, text: String },
-    End,
+pub(super) fn lost_ones_recovered(facts: &Facts) -> Check {
+    let had = &facts.struck.had;
+    let good = facts.recoveries.iter().filter(|r| r.outcome == "recovered" && had.contains_key(&r.run_id)).count();
+    let check = all_of(good, had.len(), "lost runs recovered, no other run was touched");
+    Check { ok: check.ok && facts.recoveries.len() == had.len(), ..check }
 }
 
-async fn read(client: &Client, id: RunId) -> Result<Vec<Entry>, Failure> {
-    let mut stream = client.output_of(id, None, OutputQuery { all: true, channel: None, stored_only: true }).await?;
-    let mut log = Vec::new();
-    while let Some(event) = stream.next().await? {
-        match event {
-            OutputEvent::Attempt(a) => {
-                let at = a.checkpoint.and_then(|c| c.read::<serde_json::Value>().ok()).and_then(|c| c["i"].as_u64());
-                let after_line = at.and_then(|i| u32::try_from(i).ok()).unwrap_or(0);
-                log.push(Entry::Attempt { epoch: a.epoch, after_line });
-            }
-            OutputEvent::Chunk(chunk) => {
-                log.push(Entry::Text {
-                    epoch: chunk.epoch,
-                    text: String::from_utf8_lossy(&chunk.bytes()).into_owned(),
-                });
-            }
-            OutputEvent::End(_) => {
-                log.push(Entry::End);
-                break;
-            }
-            _ => {}
-        }
-    }
-    Ok(log)
+/// Neither a loss nor a failure.
+pub(super) fn nothing_was_spent(facts: &Facts) -> Check {
+    let good = facts.runs.iter().filter(|r| r.losses == 0 && r.failures == 0).count();
+    let check = all_of(good, facts.runs.len(), "runs spent nothing of their budgets; nothing was reaped");
+    Check { ok: check.ok && facts.recoveries.is_empty(), ..check }
 }
 
-/// The last attempt has each line after its checkpoint exactly once, in order, and then the end.
-fn is_whole(log: &[Entry], lines: u32) -> bool {
-    let Some(last) = log.iter().rposition(|e| matches!(e, Entry::Attempt { .. })) else { return false };
-    let Entry::Attempt { after_line, .. } = log[last] else { return false };
-    let mut text = String::new();
-    for entry in &log[last..] {
-        if let Entry::Text { text: part, .. } = entry {
-            text.push_str(part);
-        }
-    }
-    let expected: String =
-        (after_line + 1..=lines).flat_map(|n| ["line ".into(), n.to_string(), "\n".into()]).collect();
-    text == expected && log.last() == Some(&Entry::End)
+pub(super) fn nobody_began_again(facts: &Facts) -> Check {
+    let one = |run: &outlive_core::RunId| spans(&facts.stamps[run]).keys().eq([&Epoch(1)]);
+    let good = facts.runs.iter().filter(|r| r.epoch == Epoch(1) && one(&r.id)).count();
+    all_of(good, facts.runs.len(), "runs were executed by their first attempt, without a new start")
 }
 
-/// After an attempt's marker there is nothing of an earlier one.
-fn is_fenced(log: &[Entry]) -> bool {
-    let mut current = Epoch(0);
-    log.iter().all(|entry| match entry {
-        Entry::Attempt { epoch, .. } => {
-            let rises = *epoch > current;
-            current = *epoch;
-            rises
-        }
-        Entry::Text { epoch, .. } => *epoch == current,
-        Entry::End => true,
-    })
+pub(super) fn handed_over(facts: &Facts) -> Check {
+    let handed = |(run, epoch): (&outlive_core::RunId, &Epoch)| {
+        let attempts = &facts.attempts[run];
+        let at = attempts.iter().position(|a| a.epoch == *epoch);
+        at.is_some_and(|at| {
+            attempts[at].reason == Some(Reason::LeaseReleased)
+                && attempts.get(at + 1).is_some_and(|next| next.worker_name != attempts[at].worker_name)
+        })
+    };
+    let good = facts.struck.had.iter().filter(|had| handed(*had)).count();
+    let well = facts.struck.ends.iter().filter(|end| end.success()).count();
+    let check = all_of(good, facts.struck.had.len(), "runs of the drained worker were handed over, and it ended well");
+    Check { ok: check.ok && well == facts.struck.names.len(), ..check }
 }
 
-/// A process and all its descendants.
-pub(super) fn processes_of(root: u32) -> BTreeSet<Process> {
-    let all: Vec<_> = pids().filter_map(|pid| stat(pid).map(|(parent, started)| (pid, parent, started))).collect();
-    let mut found = BTreeSet::from([root]);
-    loop {
-        let before = found.len();
-        found.extend(
-            all.iter().filter(|(_, parent, _)| found.contains(parent)).map(|(pid, ..)| *pid).collect::<Vec<_>>(),
-        );
-        if found.len() == before {
-            break;
-        }
-    }
-    all.iter().filter(|(pid, ..)| found.contains(pid)).map(|&(pid, _, started)| Process { pid, started }).collect()
+pub(super) fn outputs_are_whole(facts: &Facts) -> Check {
+    let good = facts.logs.iter().filter(|log| is_whole(log, LINES)).count();
+    all_of(good, facts.runs.len(), "outputs have every line of their last attempt exactly once")
 }
 
-/// What is left of those processes, or carries one of those leases. A process that was just killed may take a moment.
-async fn left_over(remains: &BTreeSet<Process>, lost: &[(RunId, Epoch)]) -> BTreeSet<u32> {
-    const LOOKS: usize = 20;
-    let mut left = BTreeSet::new();
-    for _ in 0..LOOKS {
-        left = remains
-            .iter()
-            .filter(|p| stat(p.pid).is_some_and(|(_, started)| started == p.started))
-            .map(|p| p.pid)
-            .collect();
-        left.extend(pids().filter(|&pid| carries(pid, lost)));
-        if left.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    left
+pub(super) fn outputs_are_fenced(facts: &Facts) -> Check {
+    let good = facts.logs.iter().filter(|log| is_fenced(log)).count();
+    all_of(good, facts.runs.len(), "outputs have nothing of a dead attempt after its successor's start")
 }
 
-/// Whether a process has the environment of one of these attempts.
-fn carries(pid: u32, lost: &[(RunId, Epoch)]) -> bool {
-    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
-    let has = |text: String| environment.split(|&b| b == 0).any(|v| v == text.as_bytes());
-    lost.iter().any(|(run, epoch)| has(format!("OUTLIVE_RUN_ID={run}")) && has(format!("OUTLIVE_EPOCH={epoch}")))
+/// By the stamps of the attempts themselves; each attempt must have some.
+pub(super) fn nothing_ran_twice_at_once(facts: &Facts) -> Check {
+    let stamped = |run: &&outlive_api::runs::Run| {
+        let stamps = &facts.stamps[&run.id];
+        let begun = facts.attempts[&run.id].iter().filter(|a| a.started_at.is_some()).count();
+        spans(stamps).len() == begun && overlap(stamps).is_none()
+    };
+    let good = facts.runs.iter().filter(stamped).count();
+    let stamps: usize = facts.stamps.values().map(Vec::len).sum();
+    all_of(good, facts.runs.len(), &format!("runs were never executed by two attempts at once ({stamps} stamps)"))
 }
 
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok()))
+/// Frozen, not killed, and before anybody else began.
+pub(super) fn frozen_before_the_takeover(facts: &Facts) -> Check {
+    let struck = &facts.struck;
+    let between = |(run, epoch): (&outlive_core::RunId, &Epoch)| {
+        let spans = spans(&facts.stamps[run]);
+        let (old, new) = (spans.get(epoch)?, spans.range(Epoch(epoch.0 + 1)..).next()?.1);
+        let still = new.first.checked_sub(old.last)?;
+        struck.frozen.contains(run).then_some(still)
+    };
+    let still: Vec<_> = struck.had.iter().filter_map(between).collect();
+    let least = text::span(Millis(still.iter().min().copied().unwrap_or(0) / 1_000_000));
+    let what = format!("runs of the stopped worker were frozen by its guard, {least} or more before another began");
+    all_of(still.len(), struck.had.len(), &what)
 }
 
-/// Parent and start of a process that is not a zombie.
-fn stat(pid: u32) -> Option<(u32, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some((parent, started))
+pub(super) fn nothing_is_left(facts: &Facts) -> Check {
+    let before = facts.struck.processes.len();
+    let before = if before == 0 {
+        String::new()
+    } else {
+        format!(" ({} before)", text::count(before, "process").replace("processs", "processes"))
+    };
+    let text = if facts.left.is_empty() {
+        format!("no process of a lost or released attempt is left{before}")
+    } else {
+        format!("processes of lost or released attempts are left: {:?}", facts.left)
+    };
+    Check { ok: facts.left.is_empty(), text }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attempt(epoch: i64, after_line: u32) -> Entry {
-        Entry::Attempt { epoch: Epoch(epoch), after_line }
-    }
-
-    fn text(epoch: i64, text: &str) -> Entry {
-        Entry::Text { epoch: Epoch(epoch), text: text.to_owned() }
-    }
-
-    #[test]
-    fn a_whole_output_has_every_line_of_its_last_attempt_once() {
-        let good = [
-            attempt(1, 0),
-            text(1, "line 1\nline 2\n"),
-            attempt(2, 1),
-            text(2, "line 2\nli"),
-            text(2, "ne 3\n"),
-            Entry::End,
-        ];
-        assert!(is_whole(&good, 3) && is_fenced(&good));
-        let missing = [attempt(1, 0), text(1, "line 1\nline 3\n"), Entry::End];
-        let doubled = [attempt(1, 0), text(1, "line 1\nline 1\nline 2\nline 3\n"), Entry::End];
-        let endless = [attempt(1, 2), text(1, "line 3\n")];
-        assert!([&missing[..], &doubled, &endless, &[]].iter().all(|log| !is_whole(log, 3)));
-    }
-
-    #[test]
-    fn a_line_of_a_dead_attempt_after_its_successor_is_seen() {
-        assert!(!is_fenced(&[attempt(1, 0), text(1, "a"), attempt(2, 0), text(1, "b")]));
-        assert!(!is_fenced(&[attempt(2, 0), attempt(1, 0)]));
-    }
-
-    #[test]
-    fn this_process_is_found_with_its_children() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let found = processes_of(std::process::id());
-        assert!(found.iter().any(|p| p.pid == child.id()) && found.len() >= 2);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(stat(child.id()).is_none());
-    }
+pub(super) fn back_by_themselves(facts: &Facts) -> Check {
+    let back = &facts.struck.back;
+    let good = back.iter().filter(|name| facts.online.contains(*name)).count();
+    all_of(good, back.len(), "workers are online again, by themselves")
 }

@@ -1,17 +1,20 @@
 //! The live table of the demo: runs as rows, workers as columns. Without a terminal: a plain line for each change.
 
-use super::{line_of, worker_of};
+use super::stage::{line_of, worker_of};
 use crate::render::table::{Tone, paint};
 use crate::render::{Look, say, text};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use outlive_api::runs::Run;
-use outlive_core::{RunId, State};
-use std::collections::BTreeMap;
+use outlive_core::{Epoch, RunId, State};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 /// Between two pictures.
 pub(super) const FRAME: Duration = Duration::from_millis(80);
+
+/// What a run was like when it was shown last: state, worker, losses.
+type Seen = (State, Option<String>, u32);
 
 pub(super) struct Screen {
     look: Look,
@@ -20,8 +23,8 @@ pub(super) struct Screen {
     head: ProgressBar,
     rows: Vec<ProgressBar>,
     workers: Vec<String>,
-    dead: Option<String>,
-    seen: BTreeMap<RunId, (State, Option<String>)>,
+    struck: BTreeSet<String>,
+    seen: BTreeMap<RunId, Seen>,
 }
 
 impl Screen {
@@ -44,11 +47,17 @@ impl Screen {
         };
         let rows = ids.iter().map(row).collect();
         let look = Look { color, ..*look };
-        Self { look, live, all, head, rows, workers: workers.to_vec(), dead: None, seen: BTreeMap::new() }
+        Self { look, live, all, head, rows, workers: workers.to_vec(), struck: BTreeSet::new(), seen: BTreeMap::new() }
     }
 
-    pub(super) fn killed(&mut self, worker: &str) {
-        self.dead = Some(worker.to_owned());
+    /// These workers are shown as gone.
+    pub(super) fn strike(&mut self, workers: &[String]) {
+        self.struck.extend(workers.iter().cloned());
+    }
+
+    /// They are back.
+    pub(super) fn revive(&mut self, workers: &[String]) {
+        self.struck.retain(|name| !workers.contains(name));
     }
 
     /// A line above the table.
@@ -70,7 +79,7 @@ impl Screen {
     fn draw(&self, runs: &[Run]) {
         let title = |name: &String| {
             let text = format!("{name:^6}");
-            if self.dead.as_ref() == Some(name) { paint(&self.look, Tone::Bad, &text) } else { text }
+            if self.struck.contains(name) { paint(&self.look, Tone::Bad, &text) } else { text }
         };
         let titles: Vec<_> = self.workers.iter().map(title).collect();
         self.head.set_prefix(format!("RUN      {}", titles.join(" ")));
@@ -85,7 +94,7 @@ impl Screen {
             });
             bar.set_prefix(format!("{} {}", text::short(run.id), cells.collect::<Vec<_>>().join(" ")));
             let state = text::state(run.state);
-            let again = if run.losses > 0 { paint(&self.look, Tone::Doubt, "  recovered") } else { String::new() };
+            let again = if run.epoch > Epoch(1) { paint(&self.look, Tone::Doubt, "  goes on") } else { String::new() };
             bar.set_message(format!(
                 "{}{}",
                 paint(&self.look, state.tone, &state.text),
@@ -98,21 +107,23 @@ impl Screen {
     /// Without a terminal: what changed for each run that was lost, and how many are done.
     fn note_changes(&mut self, runs: &[Run]) {
         for run in runs {
-            let now = (run.state, worker_of(run).map(str::to_owned));
+            let now = (run.state, worker_of(run).map(str::to_owned), run.losses);
             let before = self.seen.insert(run.id, now.clone());
             if self.live || before.as_ref() == Some(&now) {
                 continue;
             }
             let name = text::short(run.id);
-            match (&now, before.and_then(|b| b.1)) {
-                ((state, _), _) if state.is_terminal() => say(&format!("{name} {state}")),
-                ((State::Queued, _), Some(was)) => {
-                    say(&format!("{name} was lost on {was} at line {}, and is queued again", line_of(run)));
+            let (was, losses) = before.map_or((None, 0), |(_, worker, losses)| (worker, losses));
+            match (&now, was) {
+                ((state, ..), _) if state.is_terminal() => say(&format!("{name} {state}")),
+                ((State::Queued, ..), Some(was)) => {
+                    let how = if run.losses > losses { "lost on" } else { "handed back by" };
+                    say(&format!("{name} was {how} {was} at line {}, and is queued again", line_of(run)));
                 }
-                ((State::Running, Some(worker)), _) if run.losses > 0 => {
+                ((State::Running, Some(worker), _), _) if run.epoch > Epoch(1) => {
                     say(&format!("{name} goes on at {worker} after line {}", line_of(run)));
                 }
-                ((State::Running, Some(worker)), _) => say(&format!("{name} runs at {worker}")),
+                ((State::Running, Some(worker), _), _) => say(&format!("{name} runs at {worker}")),
                 _ => {}
             }
         }

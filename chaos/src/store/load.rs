@@ -59,6 +59,11 @@ impl Load {
         self.note().clone()
     }
 
+    /// Creations that were acknowledged.
+    pub(super) fn created(&self) -> usize {
+        self.note().created.len()
+    }
+
     pub(super) fn repeated(&self) -> u64 {
         self.repeated.load(Ordering::Relaxed)
     }

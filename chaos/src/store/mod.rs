@@ -85,6 +85,12 @@ const DRAIN: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(2);
 /// A server lives this long before it is killed: at least, and up to so much more. Milliseconds.
 const LIFE: (u64, u64) = (30, 500);
+/// … and until it has acknowledged so many creations, however slow the machine is …
+const LIFE_CREATED: usize = 8;
+/// … but for each so-manieth, which may be killed before it has done anything …
+const SHORT_LIFE: u32 = 4;
+/// … or until this, when nobody asks for more.
+const LONGEST_LIFE: Duration = Duration::from_secs(20);
 
 /// Does it.
 ///
@@ -111,8 +117,15 @@ async fn carry_out(plan: &Plan) -> Result<Report, String> {
     let tasks = load::start(&load, &mut rng);
 
     let mut back_ms = Vec::new();
-    for _ in 0..plan.kills {
+    for kill in 1..=plan.kills {
+        let enough = load.created() + if kill % SHORT_LIFE == 0 { 0 } else { LIFE_CREATED };
         tokio::time::sleep(Duration::from_millis(LIFE.0 + rng.below(LIFE.1))).await;
+        let busy = async {
+            while load.created() < enough {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        drop(tokio::time::timeout(LONGEST_LIFE, busy).await);
         let killed = nanos();
         server.kill().map_err(io("the server cannot be killed"))?;
         server = house.server().map_err(io("the server does not start again"))?;

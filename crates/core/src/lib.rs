@@ -10,6 +10,7 @@
 //! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
 //! | [`resources`] | what one attempt may use of its host |
 //! | [`class`] | which worker can take which run |
+//! | [`subject`], [`feed`] | what the runs of a subject add up to; what is told of everything |
 //! | [`room`] | whether the disk has room for new runs |
 //! | [`invariants`] | what must hold whatever happens |
 //! | [`stamps`] | whether two attempts of a run executed at once, by what they stamped themselves |
@@ -19,6 +20,7 @@ pub mod class;
 pub mod clock;
 pub mod engine;
 pub mod explain;
+pub mod feed;
 pub mod ids;
 pub mod invariants;
 pub mod json;
@@ -31,6 +33,7 @@ pub mod room;
 pub mod run;
 pub mod stamps;
 pub mod state;
+pub mod subject;
 pub mod time;
 
 pub use ids::{ClassId, Epoch, Holder, HomeSeq, Incarnation, LeaseRef, QueueId, ReplicaId, RunId, WorkerId};

@@ -90,7 +90,6 @@ pub(crate) struct Driver {
 enum Work {
     Claim(ClaimWanted, Option<uuid::Uuid>),
     Verdict(VerdictWanted),
-    Announce(Holder, outlive_core::engine::Status),
 }
 
 impl Driver {
@@ -245,7 +244,8 @@ impl Driver {
                     }
                     Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
                     Effect::Breaker(why) => crate::metrics::breaker(why),
-                    Effect::Announce(holder, status) => work.push(Work::Announce(holder, status)),
+                    // Who has to be told is told by the transactions that make it true.
+                    Effect::Announce(_, status) => crate::metrics::worker_edge(status),
                 }
             }
         }
@@ -383,13 +383,6 @@ impl App {
                     app.claimed(wanted.token, wanted.holder, result);
                 })),
                 Work::Verdict(wanted) => drop(tokio::spawn(async move { app.write_verdict(wanted).await })),
-                Work::Announce(holder, status) => drop(tokio::spawn(async move {
-                    metrics::counter!("outlive_worker_edges_total", "status" => status.as_str()).increment(1);
-                    let mark = outlive_store::WorkerMark::Announced(status);
-                    if let Err(error) = app.store.mark_worker(holder.worker, mark).await {
-                        tracing::warn!(%holder, %error, "status could not be announced");
-                    }
-                })),
             }
         }
     }

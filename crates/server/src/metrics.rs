@@ -41,6 +41,11 @@ pub(crate) fn breaker(why: Option<outlive_core::engine::Opened>) {
     }
 }
 
+/// The engine sees a worker in another status.
+pub(crate) fn worker_edge(status: outlive_core::engine::Status) {
+    metrics::counter!("outlive_worker_edges_total", "status" => status.as_str()).increment(1);
+}
+
 /// Requests by route, method and status.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();

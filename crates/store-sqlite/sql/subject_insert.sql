@@ -1,1 +1,2 @@
-INSERT OR IGNORE INTO run_subject (subject, seq) VALUES (?1, ?2)
+INSERT INTO run_subject (subject, seq, active) VALUES (?1, ?2, ?3)
+ON CONFLICT (subject, seq) DO UPDATE SET active = excluded.active WHERE active != excluded.active

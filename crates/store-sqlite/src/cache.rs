@@ -59,6 +59,7 @@ pub(crate) struct Tally {
 pub(crate) struct Cursors {
     pub(crate) tally: Tally,
     pub(crate) audit_slot: String,
+    pub(crate) subject: String,
     pub(crate) retention: i64,
     pub(crate) retention_slot: String,
     pub(crate) worker: i64,

@@ -3,8 +3,8 @@
 use crate::cache::{self, ready_classes};
 use crate::fault::Done;
 use crate::rows::{execute, observed, prepared};
-use crate::sql;
 use crate::tx::Tx;
+use crate::{feed, sql};
 use outlive_core::class::MatchClass;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{ClassId, QueueId, ReplicaId, State, Wall};
@@ -80,8 +80,11 @@ pub(crate) fn put_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, policy: &Q
 
 pub(crate) fn pause_queue(tx: &mut Tx<'_>, id: QueueId, paused: bool) -> Done<Option<Commit>> {
     let Some(queue) = tx.cache.queues.get_mut(&id) else { return Ok(None) };
-    queue.row.paused = paused;
+    let was = std::mem::replace(&mut queue.row.paused, paused);
     execute(tx.conn, sql::QUEUE_PAUSE, &[&id.0, &paused])?;
+    if was != paused {
+        feed::queue_paused(tx, id, paused);
+    }
     if !paused {
         tx.hint_queue(id)?;
     }

@@ -3,21 +3,22 @@
 use crate::fault::Done;
 use crate::store::SqliteStore;
 use crate::{
-    cache, catalog, claim, control, create, history, lease, list, lose, open, output, report, rows, sql, sweeps,
-    workers,
+    cache, catalog, claim, control, create, feed, history, lease, list, lose, open, output, report, rows, sql, subject,
+    sweeps, workers,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
-use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, WorkerId};
+use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
 use outlive_store::{
     AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse,
-    QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery,
-    RunRow, Runs, Snapshot, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
-    WriteError,
+    FeedFrom, FeedPage, History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage,
+    OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered,
+    Registration, Reported, RunQuery, RunRow, Runs, Snapshot, StoreError, StoreHealth, SubjectRow, Sweeps, Swept,
+    Verdict, WorkerMark, WorkerRow, Workers, WriteError,
 };
 use uuid::Uuid;
 
@@ -204,6 +205,15 @@ impl History for SqliteStore {
     async fn recoveries(&self, query: RecoveryQuery) -> Result<Page<RecoveryRow>, StoreError> {
         self.read(move |reader| history::recoveries(reader, &query)).await
     }
+
+    async fn subject(&self, namespace: &str, name: &str, limit: u32) -> Result<SubjectRow, StoreError> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.read(move |reader| subject::read(reader, &namespace, &name, limit)).await
+    }
+
+    async fn feed(&self, from: FeedFrom, limit: u32) -> Result<FeedPage, StoreError> {
+        self.read(move |reader| feed::page(reader.conn(), from, limit)).await
+    }
 }
 
 #[async_trait]
@@ -230,6 +240,18 @@ impl Sweeps for SqliteStore {
 
     async fn audit_waiting(&self, limit: u32) -> Result<Swept, StoreError> {
         self.write(limit as usize, move |tx| sure(sweeps::audit_waiting(tx, limit))).await
+    }
+
+    async fn audit_subjects(&self, limit: u32) -> Result<Swept, StoreError> {
+        self.write(limit as usize, move |tx| sure(subject::audit(tx, limit))).await
+    }
+
+    async fn announce(&self, notices: Vec<(Wall, Notice)>) -> Result<(), StoreError> {
+        self.write(1, move |tx| {
+            feed::announce(tx, &notices);
+            Ok(Ok(()))
+        })
+        .await
     }
 
     async fn retention(&self, limit: u32) -> Result<Swept, StoreError> {

@@ -5,8 +5,8 @@ use crate::edit::Edit;
 use crate::fault::{Answer, Done, Fault};
 use crate::report::{options, queue_ttl};
 use crate::rows::{column, execute, run_by_seq};
-use crate::sql;
 use crate::tx::Tx;
+use crate::{sql, subject};
 use outlive_core::run::Run;
 use outlive_core::{Json, Reason, RunId};
 use outlive_store::{Cancelled, Commit, Idempotency, WriteError};
@@ -141,8 +141,8 @@ pub(crate) fn remove(tx: &Tx<'_>, run: &Run) -> Done<()> {
     for (name, value) in &options.tags {
         execute(tx.conn, sql::TAG_DELETE, &[name, value, &run.seq])?;
     }
-    for subject in &options.subjects {
-        execute(tx.conn, sql::SUBJECT_DELETE, &[subject, &run.seq])?;
+    if run.has_subjects {
+        subject::removed(tx, run, &options.subjects)?;
     }
     let seq: &[&dyn ToSql] = &[&run.seq];
     if run.output.next > 1 {

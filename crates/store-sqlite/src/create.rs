@@ -8,7 +8,7 @@ use crate::edit::{Edit, put_detail, record};
 use crate::fault::{Answer, Done, Fault};
 use crate::rows::{execute, insert_run, prepared, run_by_id, run_by_seq, single, to_text};
 use crate::tx::Tx;
-use crate::{keys, serial, sql};
+use crate::{keys, serial, sql, subject};
 use outlive_core::options::RunOptions;
 use outlive_core::run::{DetailPatch, Run, derive};
 use outlive_core::{Json, Millis, QueueId, Reason, RunId, State, Wall};
@@ -270,6 +270,7 @@ fn born(tx: &mut Tx<'_>, item: &CreateRun, index: usize) -> Done<Newborn> {
     let policy = tx.policy(item.new.queue)?;
     let mut run = Run::create(item.new.clone(), &policy, tx.now);
     run.seq = tx.cache.next_seq();
+    run.has_subjects = !item.options.subjects.is_empty();
     tx.cache.count(&run, None, Some(run.state));
     let event = derive::created(&run);
     record(tx, &run, &event)?;
@@ -323,8 +324,8 @@ fn insert_newborn(tx: &mut Tx<'_>, request: &CreateRequest, one: &Newborn) -> Do
     for (name, value) in &one.options.tags {
         execute(tx.conn, sql::TAG_INSERT, &[name, value, &run.seq])?;
     }
-    for subject in &one.options.subjects {
-        execute(tx.conn, sql::SUBJECT_INSERT, &[subject, &run.seq])?;
+    if run.has_subjects {
+        subject::created(tx, run, &one.options.subjects)?;
     }
     if run.is_ready() {
         tx.hint_ready(run.class);

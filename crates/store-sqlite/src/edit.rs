@@ -8,7 +8,7 @@ use crate::fault::Done;
 use crate::recovery;
 use crate::rows::{insert_attempt, prepared, single, to_text, touch_run, update_run};
 use crate::tx::Tx;
-use crate::{keys, output, serial, sql};
+use crate::{keys, output, serial, sql, subject};
 use outlive_core::run::{Change, DetailPatch, Event, Run};
 use outlive_core::{Holder, Json, LeaseRef, Reason, State};
 use outlive_store::{CancelOrder, Changed};
@@ -81,6 +81,9 @@ impl Edit {
         if self.run.state.is_terminal() {
             keys::stop_waiting(tx, self.run.seq)?;
         }
+        if self.run.has_subjects && self.before.state != self.run.state {
+            subject::moved(tx, &self.run, self.before.state)?;
+        }
         if was_full {
             tx.hint_queue(self.run.queue)?;
         }
@@ -130,7 +133,7 @@ fn is_touch(before: &Run, run: &Run) -> bool {
 
 /// An event for the feed, and for the run's history if rows do not tell it.
 pub(crate) fn record(tx: &mut Tx<'_>, run: &Run, event: &Event) -> Done<()> {
-    tx.feed.push(run, event);
+    tx.feed.run(run, event);
     if event.kind.is_kept() {
         prepared(tx.conn, sql::EVENT_INSERT)?.execute(params![
             run.seq,

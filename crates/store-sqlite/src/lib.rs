@@ -17,7 +17,7 @@
 //! | `tx`, `cache`, `feed` | what a command sees; what the writer knows; the feed |
 //! | `edit`, `rows`, `sql` | a run under change; rows to values; every statement |
 //! | `create`, `claim`, `report`, `lose`, `control` | operations on runs |
-//! | `serial`, `keys`, `recovery`, `output`, `lease` | what follows from them in other rows |
+//! | `serial`, `keys`, `recovery`, `output`, `lease`, `subject` | what follows from them in other rows |
 //! | `catalog`, `workers`, `list`, `history`, `sweeps` | the rest of the contract |
 //!
 //! Decisions are `outlive-core`'s. What happens to a run is an [`edit`]: load, decide, write side rows, save the row.
@@ -48,6 +48,7 @@ mod rows;
 mod serial;
 mod sql;
 mod store;
+mod subject;
 mod sweeps;
 mod tx;
 mod workers;

@@ -5,7 +5,7 @@
 
 use crate::fault::{Done, Fault};
 use crate::reader::Reader;
-use crate::rows::{column, detail, from_text, prepared, run_by_id, run_page, runs_by_seq, single};
+use crate::rows::{column, detail, from_text, prepared, run_by_id, run_page, runs_by_seq, single, slot_of};
 use crate::sql;
 use outlive_core::class::MatchClass;
 use outlive_core::options::RunOptions;
@@ -25,10 +25,11 @@ pub(crate) fn get(reader: &Reader, namespace: &str, id: RunId) -> Done<Option<Ru
     if reader.class(run.class)?.class.namespace != namespace {
         return Ok(None);
     }
-    row(reader, run).map(Some)
+    run_row(reader, run).map(Some)
 }
 
-fn row(reader: &Reader, run: Run) -> Done<RunRow> {
+/// A run's row with its detail.
+pub(crate) fn run_row(reader: &Reader, run: Run) -> Done<RunRow> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let body = prepared(reader.conn(), sql::INPUT_GET)?.query_row([run.seq], read).optional()?;
     let (input, options): (String, Option<String>) =
@@ -60,7 +61,7 @@ pub(crate) fn list(reader: &Reader, query: &RunQuery) -> Done<Page<RunRow>> {
         if !matches_row(query, &run, &class) {
             continue;
         }
-        let row = row(reader, run)?;
+        let row = run_row(reader, run)?;
         if matches_rest(query, &row) {
             rows.push(row);
         }
@@ -74,7 +75,7 @@ fn candidates(reader: &Reader, query: &RunQuery, before: i64) -> Done<Vec<Run>> 
     let rows = if let Some(parent) = query.parent {
         column(conn, sql::CHILDREN, &[&parent.0, &before, &SCAN])?
     } else if let Some(subject) = &query.subject {
-        column(conn, sql::SUBJECT_PAGE, &[subject, &before, &SCAN])?
+        column(conn, sql::SUBJECT_PAGE, &[&slot_of(&query.namespace, subject), &before, &SCAN])?
     } else if let Some((name, value)) = &query.tag {
         column(conn, sql::TAG_PAGE, &[name, value, &before, &SCAN])?
     } else if let Some((low, high)) = query.id_prefix.as_deref().and_then(id_range) {

@@ -4,9 +4,9 @@ use crate::edit::Edit;
 use crate::fault::Done;
 use crate::lease::open_runs;
 use crate::report::options;
-use crate::rows::{execute, run_by_id};
-use crate::sql;
+use crate::rows::run_by_id;
 use crate::tx::Tx;
+use crate::workers;
 use outlive_core::run::{Loss, Run};
 use outlive_store::{LoseOutcome, Verdict};
 
@@ -20,8 +20,7 @@ pub(crate) fn lose(tx: &mut Tx<'_>, verdict: &Verdict) -> Done<LoseOutcome> {
         }
     }
     if verdict.end_session {
-        let ended: [&dyn rusqlite::ToSql; 3] = [&holder.worker.0, &holder.incarnation.0, &verdict.last_heard_at.0];
-        execute(tx.conn, sql::WORKER_END_SESSION, &ended)?;
+        workers::end_session(tx, holder, verdict.last_heard_at, verdict.reason)?;
     }
     let mut outcome = LoseOutcome::default();
     for run in named(tx, verdict)? {

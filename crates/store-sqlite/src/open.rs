@@ -247,4 +247,51 @@ mod tests {
         assert_eq!(read(&again), read(&conn));
         copy(&conn, &saved).unwrap();
     }
+
+    /// A store as the first version left it: two runs about the same agent, one of another tenant, one ended.
+    fn first_version(path: &Path) {
+        let mut conn = Connection::open(path).unwrap();
+        let first = refinery::Target::Version(1);
+        embedded::migrations::runner().set_target(first).run(&mut conn).unwrap();
+        let rows = r#"
+            INSERT INTO match_class VALUES (1, 1, '{"namespace":"default","queue":"a","kind":"exec"}', 0),
+                                           (2, 2, '{"namespace":"other","queue":"a","kind":"exec"}', 0);
+            INSERT INTO queue VALUES (1, 'default', 'a', '{}', 0, 0), (2, 'other', 'a', '{}', 0, 0);
+            INSERT INTO run_subject VALUES ('agent', 1), ('agent', 2), ('agent', 3);"#;
+        conn.execute_batch(rows).unwrap();
+        for (seq, class, state) in [(1, 1, 4), (2, 1, 6), (3, 2, 2), (4, 1, 2)] {
+            let run = "INSERT INTO run (seq, id, class, queue, state, blocked, rank, priority, epoch, failures, losses,
+                losses_in_row, created_at, lease_observed, closed_by, output_next, output_seq, output_bytes, output_marker,
+                terms) VALUES (?1, randomblob(16), ?2, ?2, ?3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0)";
+            conn.execute(run, [seq, class, state]).unwrap();
+            conn.execute("INSERT INTO run_input VALUES (?1, '{}', NULL, NULL)", [seq]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_store_of_the_first_version_gets_its_subjects_by_namespace_with_their_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        first_version(&path);
+        let conn = writer(&path, &SimClock::default()).unwrap();
+        assert_eq!(schema_version(&conn).unwrap(), embedded::newest());
+        let counts = |namespace: &str| -> (i64, i64) {
+            let name = crate::rows::slot_of(namespace, "agent");
+            let mut get = conn.prepare(sql::SUBJECT_GET).unwrap();
+            get.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!((counts("default"), counts("other")), ((1, 1), (1, 0)));
+        let links = "SELECT seq, active FROM run_subject ORDER BY seq";
+        let links: Vec<(i64, i64)> = conn
+            .prepare(links)
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(links, [(1, 1), (2, 0), (3, 1)]);
+        let flags: Vec<i64> = crate::rows::column(&conn, "SELECT subjects FROM run ORDER BY seq", &[]).unwrap();
+        assert_eq!(flags, [1, 1, 1, 0]);
+        assert!(path.with_file_name("a.db.schema-1").exists(), "the old file is kept beside it");
+    }
 }

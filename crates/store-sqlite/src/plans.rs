@@ -8,6 +8,8 @@ const WALKS: &[(&str, &str)] = &[
     ("class_all", "at start: what workers can tell apart"),
     ("count_all", "at start: queues times six"),
     ("event_expire", "the oldest ids only, by its inner limit"),
+    ("feed_before", "as many of the newest rows as were asked for"),
+    ("feed_bounds", "the first and the last key: two seeks"),
     ("feed_expire", "the oldest rows only, by its inner limit"),
     ("key_wait_all", "at start: runs whose key holder is being cancelled"),
     ("leased_page", "open leases, which are bounded by the fleet's slots"),
@@ -30,6 +32,8 @@ const SEEKS: &[(&str, &str)] = &[
     ("leases_after", "USING INDEX run_leased (worker>?)"),
     ("serial_waiting", "USING INDEX run_serial (slot=?)"),
     ("children", "USING INDEX run_parent (parent=? AND seq<?)"),
+    ("subject_active", "USING INDEX run_subject_active (subject=?)"),
+    ("feed_page", "USING INTEGER PRIMARY KEY (rowid>?)"),
 ];
 
 fn plan(conn: &rusqlite::Connection, text: &str) -> Vec<String> {

@@ -124,6 +124,7 @@ fn read_run(row: &Row<'_>) -> Done<Run> {
         key: row.get(29)?,
         recovery: optional(30)?,
         terms: LeaseTerms::from_number(row.get(31)?),
+        has_subjects: row.get(32)?,
     })
 }
 
@@ -172,6 +173,7 @@ pub(crate) fn insert_run(conn: &Connection, run: &Run, namespace: &str) -> Done<
         run.key,
         run.recovery,
         run.terms.number(),
+        run.has_subjects,
     ])?;
     Ok(())
 }

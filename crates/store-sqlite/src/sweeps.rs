@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::report::queue_ttl;
 use crate::rows::{column, execute, prepared, run_by_seq, run_page, single, stored};
 use crate::tx::Tx;
-use crate::{keys, output, serial, sql, workers};
+use crate::{keys, output, serial, sql, subject, workers};
 use outlive_core::{Millis, Observed, State, Wall, WorkerId};
 use outlive_store::{LeaseCursor, LeaseRow, Page, Swept};
 use rusqlite::params;
@@ -84,7 +84,7 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
             continue;
         }
         *tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
-        if serial::audit_run(tx, &run)? {
+        if serial::audit_run(tx, &run)? | subject::audit_run(tx, &run)? {
             swept.found += 1;
             swept.acted += 1;
         }

@@ -2,12 +2,12 @@
 
 use crate::fault::{Answer, Done, Fault};
 use crate::lease::{leases_of, open_runs};
-use crate::rows::{column, execute, known, prepared, runs_by_seq, to_text};
+use crate::rows::{column, execute, prepared, runs_by_seq, to_text};
 use crate::sql;
 use crate::tx::Tx;
 use outlive_core::class::WorkerProfile;
-use outlive_core::engine::Status;
-use outlive_core::{Holder, HomeSeq, Incarnation, Millis, ReplicaId, Wall, WorkerId};
+use outlive_core::feed::{FeedEvent, WorkerEdge};
+use outlive_core::{Holder, HomeSeq, Incarnation, Millis, Reason, ReplicaId, Wall, WorkerId};
 use outlive_store::{Opened, Presence, RegisterError, Registered, Registration, WorkerMark, WorkerRow};
 use rusqlite::{Connection, Row, ToSql, params};
 
@@ -36,7 +36,6 @@ fn presence(number: i64) -> Presence {
 fn read(row: &Row<'_>) -> Done<Stored> {
     let profile: String = row.get(3)?;
     let profile: WorkerProfile = serde_json::from_str(&profile)?;
-    let announced: Option<i64> = row.get(18)?;
     let row_ = WorkerRow {
         id: WorkerId(row.get(0)?),
         profile,
@@ -54,10 +53,9 @@ fn read(row: &Row<'_>) -> Done<Stored> {
         session_open: row.get(15)?,
         replica: ReplicaId(row.get(16)?),
         home_seq: HomeSeq(row.get(17)?),
-        announced: announced.map(|n| known(Status::from_number(n), "worker.announced")).transpose()?,
-        losses: row.get(19)?,
+        losses: row.get(18)?,
     };
-    Ok(Stored { row: row_, outbox_key: row.get(20)? })
+    Ok(Stored { row: row_, outbox_key: row.get(19)? })
 }
 
 fn all(conn: &Connection, sql: &'static str, params: &[&dyn ToSql]) -> Done<Vec<Stored>> {
@@ -112,6 +110,9 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &Registration) -> Answer<Registered
     let holding = held.iter().filter_map(|run| run.holder).max_by_key(|holder| holder.incarnation);
     let replaced = holding.unwrap_or(row.holder());
     update(tx, new, incarnation, false, false, row)?;
+    if row.session_open {
+        tell(tx, row, WorkerEdge::Offline, Some(Reason::WorkerReplaced));
+    }
     // The key proves the end of the process that registered with it last, and of no other: an incarnation before that one may
     // hold leases that are being taken from it, and be alive.
     let same_key = old.outbox_key == new.outbox_key && replaced.incarnation == row.incarnation;
@@ -173,8 +174,9 @@ fn reread(tx: &Tx<'_>, id: WorkerId) -> Done<WorkerRow> {
 /// A connection of the current incarnation opens at a replica.
 pub(crate) fn open_session(tx: &mut Tx<'_>, holder: Holder, replica: ReplicaId) -> Done<Option<Opened>> {
     let current = worker(tx.conn, holder.worker)?;
-    if current.is_none_or(|row| row.incarnation != holder.incarnation || row.left) {
-        return Ok(None);
+    let Some(row) = current.filter(|row| row.incarnation == holder.incarnation && !row.left) else { return Ok(None) };
+    if !row.session_open {
+        tell(tx, &row, WorkerEdge::Online, None);
     }
     execute(tx.conn, sql::WORKER_HOME, &[&holder.worker.0, &replica.0, &tx.now.0])?;
     let worker = reread(tx, holder.worker)?;
@@ -182,12 +184,11 @@ pub(crate) fn open_session(tx: &mut Tx<'_>, holder: Holder, replica: ReplicaId) 
     Ok(Some(Opened { home_seq: worker.home_seq, worker, leases }))
 }
 
-/// Writes a mark. `None`: no such worker, or it was announced already.
+/// Writes a mark. `None`: no such worker.
 pub(crate) fn mark(tx: &mut Tx<'_>, id: WorkerId, mark: WorkerMark) -> Done<Option<WorkerRow>> {
     let changed = match mark {
         WorkerMark::Draining(on) => execute(tx.conn, sql::WORKER_DRAINING, &[&id.0, &on])?,
-        WorkerMark::Left => execute(tx.conn, sql::WORKER_LEFT, &[&id.0, &tx.now.0])?,
-        WorkerMark::Announced(status) => execute(tx.conn, sql::WORKER_ANNOUNCED, &[&id.0, &(status as i64)])?,
+        WorkerMark::Left => return leave(tx, id),
         WorkerMark::Heard(at) => execute(tx.conn, sql::WORKER_HEARD, &[&id.0, &at.0])?,
     };
     if changed == 0 { Ok(None) } else { worker(tx.conn, id) }
@@ -208,5 +209,33 @@ pub(crate) fn collect(tx: &mut Tx<'_>, row: &WorkerRow) -> Done<bool> {
     execute(tx.conn, sql::WORKER_GONE_INSERT, &[&row.id.0, &row.profile.name, &tx.now.0])?;
     execute(tx.conn, sql::REQUEST_DELETE, &[&row.id.0])?;
     execute(tx.conn, sql::WORKER_DELETE, &[&row.id.0])?;
+    tell(tx, row, WorkerEdge::Removed, None);
     Ok(true)
+}
+
+/// A worker's goodbye.
+fn leave(tx: &mut Tx<'_>, id: WorkerId) -> Done<Option<WorkerRow>> {
+    let Some(row) = worker(tx.conn, id)? else { return Ok(None) };
+    execute(tx.conn, sql::WORKER_LEFT, &[&id.0, &tx.now.0])?;
+    if !row.left {
+        tell(tx, &row, WorkerEdge::Left, Some(Reason::WorkerLeft));
+    }
+    worker(tx.conn, id)
+}
+
+/// A verdict ends the session of an incarnation: nothing is claimed for it any more.
+pub(crate) fn end_session(tx: &mut Tx<'_>, holder: Holder, heard: Wall, reason: Reason) -> Done<()> {
+    let open = worker(tx.conn, holder.worker)?.filter(|row| row.holder() == holder && row.session_open);
+    execute(tx.conn, sql::WORKER_END_SESSION, &[&holder.worker.0, &holder.incarnation.0, &heard.0])?;
+    if let Some(row) = open {
+        tell(tx, &row, WorkerEdge::Offline, Some(reason));
+    }
+    Ok(())
+}
+
+/// An edge of a worker's status, for the feed.
+fn tell(tx: &mut Tx<'_>, row: &WorkerRow, edge: WorkerEdge, reason: Option<Reason>) {
+    let WorkerRow { id: worker, incarnation, ref profile, .. } = *row;
+    let (namespace, name) = (profile.namespace.clone(), profile.name.clone());
+    tx.feed.push(&FeedEvent::Worker { edge, at: tx.now, namespace, name, worker, incarnation, reason });
 }

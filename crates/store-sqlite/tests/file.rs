@@ -318,3 +318,45 @@ fn the_audit_repairs_what_rows_say_is_wrong() {
         assert_eq!(w.store.audit_waiting(100).await.unwrap().acted, 0);
     });
 }
+
+#[test]
+fn the_audit_repairs_subjects_from_their_runs() {
+    let (_folder, path) = folder();
+    at(&path, async |w| {
+        let (class, session) = (w.class("a").await, w.worker("w").await);
+        for subjects in [&["one", "two"][..], &["two"], &["three"], &["three"]] {
+            w.one_with(&class, |new| new.options.subjects = subjects.iter().map(|&s| s.to_owned()).collect()).await;
+        }
+        w.take(&session, &class).await;
+        let last = w.claim(&session, &[&class], 9).await.leases.pop().unwrap();
+        let lease = outlive_core::LeaseRef { run_id: last.run.id, epoch: last.run.epoch };
+        w.say(&session, lease, outlive_core::report::Op::Complete(outlive_core::report::Completion::default())).await;
+    });
+    // Counts that are wrong, a subject without its row, a run without its link, and a link of an ended run that says "active".
+    let damage = "UPDATE subject SET active = active + 5, working = 0 WHERE name LIKE '%three';
+                  DELETE FROM subject WHERE name LIKE '%one';
+                  DELETE FROM run_subject WHERE subject LIKE '%two' AND seq = 1;
+                  UPDATE run_subject SET active = 0 WHERE subject LIKE '%two' AND seq = 2;
+                  UPDATE run_subject SET active = 1 WHERE subject LIKE '%three' AND seq = 4;";
+    Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+    at(&path, async |w| {
+        let audit = async |limit| {
+            let mut acted = 0;
+            loop {
+                let (rows, subjects) = (w.store.audit_waiting(limit).await, w.store.audit_subjects(limit).await);
+                let (rows, subjects) = (rows.unwrap(), subjects.unwrap());
+                acted += rows.acted + subjects.acted;
+                if !rows.more && !subjects.more {
+                    return acted;
+                }
+            }
+        };
+        assert!(audit(1).await + audit(1).await > 0);
+        for (name, counts, active) in [("one", (1, 1), 1), ("two", (2, 2), 2), ("three", (1, 1), 1)] {
+            let row = w.store.subject(TENANT, name, 100).await.unwrap();
+            assert_eq!((row.subject.active, row.subject.working), counts, "{name}");
+            assert_eq!(row.active.len(), active, "{name}");
+        }
+        assert_eq!(audit(100).await, 0);
+    });
+}

@@ -7,12 +7,14 @@
 use crate::World;
 use crate::build::{complete, failure, frame, json, lease};
 use crate::world::{Session, TENANT};
+use outlive_core::feed::FeedEvent;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::{ItemResult, Op, Wait};
 use outlive_core::run::Run;
 use outlive_core::run::derive::Marker;
+use outlive_core::subject::SubjectStatus;
 use outlive_core::{ClassId, Epoch, Millis, Reason, RunId, State};
-use outlive_store::{ClassRow, LeaseRow, OnConflict, OutputEntry, OutputFrom, OutputKind, RunQuery};
+use outlive_store::{ClassRow, FeedFrom, LeaseRow, OnConflict, OutputEntry, OutputFrom, OutputKind, RunQuery, RunRow};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +34,7 @@ pub enum Step {
         wait: u8,
         priority: i16,
         claim_for: Option<usize>,
+        subjects: Vec<u8>,
     },
     /// A session claims.
     Claim { worker: usize, max: u32 },
@@ -56,14 +59,16 @@ pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let key = proptest::option::weighted(0.3, (0..3u8, 0..3u8));
     let serial = proptest::option::weighted(0.5, 0..3u8);
     let claim_for = proptest::option::weighted(0.3, 0..WORKERS);
-    let create = (0..2usize, serial, key, 0..8u8, -2..3i16, claim_for).prop_map(
-        |(queue, serial, key, wait, priority, claim_for)| Step::Create {
+    let subjects = proptest::collection::vec(0..3u8, 0..3);
+    let create = (0..2usize, serial, key, 0..8u8, -2..3i16, claim_for, subjects).prop_map(
+        |(queue, serial, key, wait, priority, claim_for, subjects)| Step::Create {
             queue,
             serial,
             key,
             wait,
             priority,
             claim_for,
+            subjects,
         },
     );
     let step = prop_oneof![
@@ -112,6 +117,8 @@ pub async fn play(w: World, steps: Vec<Step>) {
     check_logs(&w, &seen).await;
     while w.store.audit_waiting(7).await.expect("an audit").more {}
     assert_eq!(w.store.audit_waiting(1_000).await.expect("an audit").acted, 0, "the audit repairs nothing");
+    assert_eq!(w.store.audit_subjects(1_000).await.expect("an audit").acted, 0, "the audit repairs nothing");
+    changes_join(&w).await;
 }
 
 async fn take(w: &World, seen: &mut Seen, step: &Step) {
@@ -158,10 +165,11 @@ fn pick<T>(all: &[T], number: usize) -> Option<&T> {
 }
 
 async fn create(w: &World, seen: &mut Seen, step: &Step) {
-    let Step::Create { queue, serial, key, wait, priority, claim_for } = step else { return };
+    let Step::Create { queue, serial, key, wait, priority, claim_for, subjects } = step else { return };
     let mut draft = w.draft(&seen.classes[*queue]);
     draft.new.serial_key = serial.map(|n| format!("s{n}"));
     draft.new.priority = *priority;
+    draft.options.subjects = subjects.iter().map(|n| format!("u{n}")).collect();
     draft.new.hold = *wait == 0;
     draft.new.run_at = (*wait == 1).then(|| w.now() + Millis::secs(3));
     draft.new.queue_ttl = (*wait == 2).then(|| Millis::secs(20));
@@ -207,7 +215,9 @@ async fn say(w: &World, seen: &Seen, number: usize, what: u8) {
 
 async fn check(w: &World, seen: &mut Seen, step: &Step) {
     let rows = w.store.list(RunQuery { namespace: TENANT.to_owned(), limit: 5_000, ..RunQuery::default() });
-    let rows: Vec<Run> = rows.await.expect("a page").rows.into_iter().map(|row| row.run).collect();
+    let rows = rows.await.expect("a page").rows;
+    subjects_are_counted(w, &rows).await;
+    let rows: Vec<Run> = rows.into_iter().map(|row| row.run).collect();
     assert_eq!(rows.len(), seen.runs.len(), "after {step:?}");
     for run in &rows {
         if let Some(before) = seen.before.insert(run.id, run.clone()) {
@@ -228,6 +238,36 @@ async fn check(w: &World, seen: &mut Seen, step: &Step) {
     let ready: BTreeSet<ClassId> = rows.iter().filter(|run| run.is_ready()).map(|run| run.class).collect();
     let told: BTreeSet<ClassId> = w.store.ready_classes().await.expect("classes").into_iter().collect();
     assert_eq!(told, ready, "after {step:?}");
+}
+
+/// A subject's row says what its runs' rows say.
+async fn subjects_are_counted(w: &World, rows: &[RunRow]) {
+    for name in ["u0", "u1", "u2"].map(str::to_owned) {
+        let of = || rows.iter().filter(|row| row.options.subjects.contains(&name)).map(|row| &row.run);
+        let active: Vec<RunId> = of().filter(|run| !run.state.is_terminal()).map(|run| run.id).collect();
+        let working = of().filter(|run| run.state.is_leased()).count();
+        let row = w.store.subject(TENANT, &name, 5_000).await.expect("a subject");
+        assert_eq!(row.active.iter().map(|row| row.run.id).collect::<Vec<_>>(), active);
+        let counts = (row.subject.active.try_into(), row.subject.working.try_into());
+        assert_eq!(counts, (Ok(active.len()), Ok(working)), "{name}");
+        let last = of().filter_map(|run| run.finished_at).max();
+        assert_eq!(row.subject.last.map(|last| last.at), last, "{name}");
+    }
+}
+
+/// What is told of a subject joins: each change begins with the status in which the one before it ended.
+async fn changes_join(w: &World) {
+    let mut now: BTreeMap<String, (SubjectStatus, i64)> = BTreeMap::new();
+    for (_, event) in w.store.feed(FeedFrom::Oldest, u32::MAX).await.expect("the feed").events {
+        if let FeedEvent::Subject { subject, change, .. } = event {
+            let before = now.insert(subject.clone(), (change.status, change.active));
+            assert_eq!(change.previous, before.map_or(SubjectStatus::Idle, |(status, _)| status), "{subject}");
+        }
+    }
+    for (name, told) in now {
+        let row = w.store.subject(TENANT, &name, 1).await.expect("a subject").subject;
+        assert_eq!((row.status(), row.active), told, "{name}");
+    }
 }
 
 async fn leases_are_the_leased_rows(w: &World, rows: &[Run]) {

@@ -16,6 +16,7 @@ pub mod caps;
 pub mod catalog;
 pub mod claim_order;
 pub mod create;
+pub mod feed;
 pub mod fence;
 pub mod idempotency;
 pub mod keys;
@@ -30,6 +31,7 @@ pub mod retention;
 pub mod salvage;
 pub mod serial;
 pub mod sessions;
+pub mod subjects;
 
 pub use history::{Step, play, steps};
 pub use world::{Built, HERE, Session, TENANT, World};
@@ -79,6 +81,23 @@ macro_rules! every_test {
                 a_parent_must_exist_in_the_namespace
                 a_chosen_id_may_be_repeated_and_not_reused
                 a_creation_names_the_classes_that_became_ready;
+            feed:
+                every_step_of_a_life_is_told_once_and_in_order
+                a_loss_and_its_retry_are_told_in_one_transaction
+                a_reader_resumes_after_any_event_whatever_its_page
+                a_reader_misses_nothing_that_is_committed_meanwhile
+                a_reader_at_the_head_gets_only_what_comes
+                the_newest_are_read_without_the_rest
+                a_place_whose_events_were_deleted_is_a_gap
+                places_are_never_used_twice_though_all_is_deleted
+                a_place_that_never_was_is_a_gap
+                what_was_refused_is_not_told
+                each_edge_of_a_session_is_told_once
+                a_new_start_of_a_name_ends_the_old_one_and_a_late_verdict_tells_nothing
+                a_collected_worker_is_told
+                a_pause_is_told_when_it_is_new
+                the_server_tells_of_itself
+                tenants_are_told_apart;
             fence:
                 every_claim_raises_the_epoch
                 a_report_of_an_old_epoch_changes_nothing
@@ -176,8 +195,22 @@ macro_rules! every_test {
                 a_takeover_names_the_replaced_incarnation
                 each_home_has_a_higher_number
                 an_old_incarnation_opens_no_session
-                each_edge_is_announced_once
+                a_sign_of_life_is_kept
                 workers_are_paged_by_name;
+            subjects:
+                a_life_goes_from_idle_over_queued_and_working_to_idle
+                a_change_is_told_in_the_transaction_of_its_transition
+                a_loss_queues_its_subject_and_a_failure_with_a_retry_too
+                a_run_that_ends_lost_leaves_its_reason
+                held_and_scheduled_runs_count_as_queued
+                a_cancelled_run_works_until_its_worker_has_stopped
+                a_run_moves_all_of_its_subjects_and_each_once
+                runs_at_the_same_time_are_counted
+                a_run_that_is_claimed_at_its_creation_works_at_once
+                namespaces_do_not_share_subjects
+                few_active_runs_are_shown_and_all_are_counted
+                a_subject_is_forgotten_with_its_last_run
+                the_audit_of_sound_subjects_finds_nothing;
         }
     };
 }

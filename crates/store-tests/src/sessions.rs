@@ -3,7 +3,6 @@
 use crate::World;
 use crate::build::lease;
 use crate::world::{HERE, TENANT};
-use outlive_core::engine::Status;
 use outlive_core::{HomeSeq, Incarnation, Millis, ReplicaId};
 use outlive_store::{Presence, RegisterError, WorkerMark};
 use uuid::Uuid;
@@ -94,13 +93,8 @@ pub async fn an_old_incarnation_opens_no_session(w: World) {
     assert!(w.store.open_session(unknown, HERE).await.unwrap().is_none());
 }
 
-pub async fn each_edge_is_announced_once(w: World) {
+pub async fn a_sign_of_life_is_kept(w: World) {
     let id = w.worker("w").await.holder.worker;
-    let announce = async |status| w.store.mark_worker(id, WorkerMark::Announced(status)).await.unwrap();
-    assert_eq!(announce(Status::Online).await.unwrap().announced, Some(Status::Online));
-    assert!(announce(Status::Online).await.is_none());
-    assert!(announce(Status::Offline).await.is_some());
-    assert!(announce(Status::Online).await.is_some());
     w.pass(Millis::secs(9));
     let heard = w.store.mark_worker(id, WorkerMark::Heard(w.now())).await.unwrap().unwrap();
     assert_eq!(heard.last_heard_at, w.now());

@@ -17,17 +17,18 @@
 
 use crate::{
     AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse,
-    QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, Reported, RunQuery,
-    RunRow, Runs, Snapshot, Store, StoreError, StoreHealth, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
-    WriteError,
+    FeedFrom, FeedPage, History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage,
+    OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered,
+    Registration, Reported, RunQuery, RunRow, Runs, Snapshot, Store, StoreError, StoreHealth, SubjectRow, Sweeps,
+    Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
-use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, WorkerId};
+use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -174,6 +175,8 @@ passed_through! {
         read attempts(namespace: &str, id: RunId) -> Result<Option<Vec<AttemptRow>>, StoreError>;
         read events(namespace: &str, id: RunId) -> Result<Option<Vec<Event>>, StoreError>;
         read recoveries(query: RecoveryQuery) -> Result<Page<RecoveryRow>, StoreError>;
+        read subject(namespace: &str, subject: &str, limit: u32) -> Result<SubjectRow, StoreError>;
+        read feed(from: FeedFrom, limit: u32) -> Result<FeedPage, StoreError>;
     }
     Sweeps {
         write advance_observed(to: Observed) -> Result<Observed, StoreError>;
@@ -181,6 +184,8 @@ passed_through! {
         read leases_after(cursor: Option<LeaseCursor>, limit: u32) -> Result<Page<LeaseRow, LeaseCursor>, StoreError>;
         read ready_classes() -> Result<Vec<ClassId>, StoreError>;
         write audit_waiting(limit: u32) -> Result<Swept, StoreError>;
+        write audit_subjects(limit: u32) -> Result<Swept, StoreError>;
+        write announce(notices: Vec<(Wall, Notice)>) -> Result<(), StoreError>;
         write retention(limit: u32) -> Result<Swept, StoreError>;
         write worker_gc(unheard: Millis, limit: u32) -> Result<Swept, StoreError>;
     }

@@ -9,7 +9,7 @@
 //! | [`Runs`] | clients: create, read, cancel, retry, release, delete |
 //! | [`Leases`] | sessions: claim, report, lose |
 //! | [`Workers`] | registration, homes, drain, leave |
-//! | [`History`] | output, attempts, events, recoveries |
+//! | [`History`] | output, attempts, events, recoveries, subjects, the feed |
 //! | [`Sweeps`] | background duties, each a bounded, idempotent tick |
 //!
 //! **Time.** A store holds a clock for its wall time; observed time comes in with [`Sweeps::advance_observed`] and is read back
@@ -20,16 +20,19 @@
 
 pub mod error;
 pub mod faults;
+pub mod feed;
 pub mod types;
 
 pub use error::{CreateError, RegisterError, StoreError, WriteError};
+pub use feed::{FeedCursor, FeedFrom, FeedPage};
 pub use types::*;
 
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
-use outlive_core::{ClassId, Holder, Json, Observed, QueueId, Reason, RunId, WorkerId};
+use outlive_core::{ClassId, Holder, Json, Observed, QueueId, Reason, RunId, Wall, WorkerId};
 
 /// Start-up, classes and queues.
 #[async_trait]
@@ -103,14 +106,14 @@ pub trait Workers: Send + Sync {
     /// holds the name and `takeover` is false and nothing proves it gone (the caller says which of these holds).
     async fn register(&self, registration: Registration) -> Result<Registered, RegisterError>;
     /// A connection (or polling presence) of an incarnation opens here: its home is now `replica`, `home_seq` rises, and its
-    /// leases are returned. `None`: that incarnation is no longer current.
+    /// leases are returned. If none was open before, that is the edge `worker.online`. `None`: that incarnation is no longer
+    /// current.
     async fn open_session(
         &self,
         holder: Holder,
         replica: outlive_core::ReplicaId,
     ) -> Result<Option<Opened>, StoreError>;
-    /// Marks: suspect, lost, left, drain; and the last announced status edge. `None`: no such worker, or that edge has been
-    /// announced already (so each is told once).
+    /// Marks: left, drain, heard. `None`: no such worker.
     async fn mark_worker(&self, worker: WorkerId, mark: WorkerMark) -> Result<Option<WorkerRow>, StoreError>;
     /// One worker.
     async fn worker(&self, worker: WorkerId) -> Result<Option<WorkerRow>, StoreError>;
@@ -136,6 +139,11 @@ pub trait History: Send + Sync {
     async fn events(&self, namespace: &str, id: RunId) -> Result<Option<Vec<outlive_core::run::Event>>, StoreError>;
     /// Recoveries, newest first.
     async fn recoveries(&self, query: RecoveryQuery) -> Result<Page<RecoveryRow>, StoreError>;
+    /// A subject with at most `limit` of its active runs, newest first. One that no run ever named is idle.
+    async fn subject(&self, namespace: &str, subject: &str, limit: u32) -> Result<SubjectRow, StoreError>;
+    /// Events of all tenants in the order of their commits: no gap, no repetition, whatever commits meanwhile. At least `limit`
+    /// of them if there are as many; a page holds whole rows.
+    async fn feed(&self, from: FeedFrom, limit: u32) -> Result<FeedPage, StoreError>;
 }
 
 /// Background duties. Each is bounded, idempotent and safe to run from anywhere at any time.
@@ -155,6 +163,10 @@ pub trait Sweeps: Send + Sync {
     async fn ready_classes(&self) -> Result<Vec<ClassId>, StoreError>;
     /// Repairs derived columns of waiting runs from rows alone: blocked flags of serial and business keys, queue counts.
     async fn audit_waiting(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Counts the runs of a page of subjects again, and repairs the subjects' rows.
+    async fn audit_subjects(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Puts what the server says of itself into the feed.
+    async fn announce(&self, notices: Vec<(Wall, Notice)>) -> Result<(), StoreError>;
     /// Deletes what is past its retention, at most `limit` rows.
     async fn retention(&self, limit: u32) -> Result<Swept, StoreError>;
     /// Deletes workers that have been offline for `unheard` and to which nothing belongs.

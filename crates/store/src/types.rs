@@ -449,14 +449,13 @@ pub struct WorkerRow {
     pub draining: bool,
     /// It said goodbye.
     pub left: bool,
-    /// A session of this incarnation is open or may come back.
+    /// A session of this incarnation is open or may come back. Its edges are told in the transactions that make them:
+    /// `worker.online`, `worker.offline`, `worker.left`.
     pub session_open: bool,
     /// Its home.
     pub replica: ReplicaId,
     /// Rises with each home.
     pub home_seq: HomeSeq,
-    /// The status that was announced last.
-    pub announced: Option<outlive_core::engine::Status>,
     /// Attempts that were lost on it, ever.
     pub losses: i64,
 }
@@ -487,8 +486,6 @@ pub enum WorkerMark {
     Draining(bool),
     /// It said goodbye; its session is over.
     Left,
-    /// The status that has been told to the world. Guarded: written only if it differs.
-    Announced(outlive_core::engine::Status),
     /// The last sign of life.
     Heard(Wall),
 }
@@ -660,6 +657,15 @@ impl RecoveryOutcome {
             Self::Salvaged => "salvaged",
         }
     }
+}
+
+/// A subject as people may see it.
+#[derive(Clone, Debug, Default)]
+pub struct SubjectRow {
+    /// Its counts and its last end.
+    pub subject: outlive_core::subject::Subject,
+    /// Active runs of it, newest first; not all if there are many.
+    pub active: Vec<RunRow>,
 }
 
 /// What a tick did.

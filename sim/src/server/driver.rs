@@ -11,9 +11,7 @@ use outlive_core::engine::{
 };
 use outlive_core::invariants;
 use outlive_core::{Holder, HomeSeq, LeaseRef, RunId, State};
-use outlive_store::{
-    ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, WorkerMark, Workers as _,
-};
+use outlive_store::{ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, Workers as _};
 use std::collections::BTreeMap;
 
 pub(crate) type Staged = BTreeMap<RunId, Lease>;
@@ -48,12 +46,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
                 }
                 verdicts::write(w, wanted);
             }
-            Effect::Announce(holder, status) => {
-                w.log(format_args!("{holder} is {}", status.as_str()));
-                w.job(move |w| {
-                    let _ = store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Announced(status)));
-                });
-            }
+            Effect::Announce(holder, status) => w.log(format_args!("{holder} is {}", status.as_str())),
         }
     }
 }

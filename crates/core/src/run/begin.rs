@@ -70,6 +70,7 @@ impl Run {
             serial_key: new.serial_key,
             key: new.key,
             recovery: None,
+            has_subjects: false,
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Run {
     pub key: Option<String>,
     /// The recovery row that waits for this run's next claim, start or catch-up.
     pub recovery: Option<i64>,
+    /// Its options name subjects, which follow its transitions. Set by the store that creates it.
+    pub has_subjects: bool,
 }
 
 /// The end of an output log. Offset 0 is nothing; markers use offsets like frames do.
@@ -227,6 +229,9 @@ macro_rules! event_kinds {
         pub enum EventKind { $($(#[$doc])* $variant = $number,)* }
 
         impl EventKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// The stable name on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

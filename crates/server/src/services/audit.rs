@@ -56,5 +56,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     }
     let waiting = app.store.audit_waiting(PAGE).await?;
     let repaired = swept(&app, waiting);
-    Ok(Tick { found: tick.found + repaired.found, acted: tick.acted + repaired.acted, more: false })
+    let counted = swept(&app, app.store.audit_subjects(PAGE).await?);
+    let found = tick.found + repaired.found + counted.found;
+    Ok(Tick { found, acted: tick.acted + repaired.acted + counted.acted, more: false })
 }

@@ -80,7 +80,7 @@ fn the_feed_tells_nothing_that_was_undone_and_nothing_twice() {
     let tells = |n: u128, fails: bool| {
         move |tx: &mut Tx<'_>| {
             let run = run(n);
-            tx.feed.push(&run, &outlive_core::run::derive::created(&run));
+            tx.feed.run(&run, &outlive_core::run::derive::created(&run));
             if fails { Err(Fault::Other("on purpose".to_owned())) } else { Ok(Ok(0)) }
         }
     };

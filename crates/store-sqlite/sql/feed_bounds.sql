@@ -1,0 +1,1 @@
+SELECT (SELECT min(seq) FROM feed), (SELECT max(seq) FROM feed)

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
-    /// Address of the server; a worker takes several
+    /// Address of the server; several, separated by commas, for a cluster: the first that answers is used
     #[arg(
         long,
         global = true,
@@ -62,21 +62,17 @@ impl Context {
         Self { global, look }
     }
 
-    /// The first of the servers.
-    pub(crate) fn address(&self) -> &str {
-        self.global.server.first().map_or("", |s| s.as_str())
-    }
-
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(self.address(), &self.global.namespace)?)
+        Ok(Client::of(self.global.server.iter().map(String::as_str), &self.global.namespace)?)
     }
 }
 
-/// Whether the server is on this machine, so that directories mean the same to both.
+/// Whether every server is on this machine, so that directories mean the same to all.
 pub(crate) fn is_local(client: &Client) -> bool {
-    let authority = client.authority();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    client.authorities().all(|authority| {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
 }
 
 #[cfg(test)]
@@ -88,5 +84,6 @@ mod tests {
         let local = |address| is_local(&Client::new(address, "default").unwrap());
         assert!(local("127.0.0.1:7070") && local("http://localhost:1") && local("http://[::1]:7070"));
         assert!(!local("10.0.0.1:7070") && !local("example.org"));
+        assert!(!is_local(&Client::of(["127.0.0.1:7070", "10.0.0.1:7070"], "default").unwrap()));
     }
 }

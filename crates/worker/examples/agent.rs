@@ -1,4 +1,4 @@
-//! The smallest agent: `agent <server> <state folder> [slots] [memory limit]`, and `agent guard`, which it starts by itself.
+//! The smallest agent: `agent <server,server…> <state folder> [slots] [memory limit]`, and `agent guard`, which it starts by itself.
 //!
 //! The first SIGTERM drains, the second hands back. Tests use it as the agent that they stop and kill.
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let limits = Resources { memory: arguments.next().and_then(|n| n.parse().ok()), pids: None };
     let this = std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned();
     let config = AgentConfig {
-        servers: vec![server],
+        servers: server.split(',').map(str::to_owned).collect(),
         namespace: "default".into(),
         name: None,
         queues: vec!["default".into()],

@@ -1,6 +1,7 @@
 //! One method per endpoint.
 
-use super::http::{Client, ClientError, escape, query};
+use super::http::{Ask, Client, ClientError, escape, json, query};
+use super::servers::Repeat;
 use crate::ops::{Recoveries, Server, StuckRuns};
 use crate::queues::{Queue, Queues};
 use crate::runs::{
@@ -51,11 +52,15 @@ pub struct RunFilter {
 impl Client {
     pub async fn create_run(&self, run: &NewRun, idempotency_key: Option<&str>) -> Result<Run, ClientError> {
         let headers: Vec<_> = idempotency_key.map(|key| ("idempotency-key", key)).into_iter().collect();
-        self.call(Method::POST, "/v1/runs", &headers, Some(run)).await
+        let known = run.id.is_some() || idempotency_key.is_some();
+        let repeat = if known { Repeat::Safe } else { Repeat::Once };
+        let (method, body) = (Method::POST, Some(json(run)?));
+        self.call(Ask { method, headers: &headers, body, repeat, ..Ask::get("/v1/runs") }).await
     }
 
     pub async fn create_runs(&self, runs: &NewRuns) -> Result<CreatedRuns, ClientError> {
-        self.post("/v1/runs/batch", runs).await
+        let known = runs.runs.iter().all(|run| run.id.is_some());
+        self.post("/v1/runs/batch", runs, if known { Repeat::Safe } else { Repeat::Once }).await
     }
 
     pub async fn run(&self, id: RunId) -> Result<Run, ClientError> {
@@ -64,7 +69,7 @@ impl Client {
 
     /// Answers when the run is terminal or `wait` (at most 60 s) is over.
     pub async fn run_wait(&self, id: RunId, wait: Millis) -> Result<Run, ClientError> {
-        self.get(&format!("/v1/runs/{id}?wait={wait}")).await
+        self.call(Ask { waits: wait, ..Ask::get(&format!("/v1/runs/{id}?wait={wait}")) }).await
     }
 
     pub async fn runs(&self, f: &RunFilter) -> Result<Runs, ClientError> {
@@ -88,23 +93,25 @@ impl Client {
     }
 
     pub async fn cancel_run(&self, id: RunId, body: &CancelBody) -> Result<Run, ClientError> {
-        self.post(&format!("/v1/runs/{id}/cancel"), body).await
+        self.post(&format!("/v1/runs/{id}/cancel"), body, Repeat::Safe).await
     }
 
     pub async fn retry_run(&self, id: RunId, body: &RetryBody) -> Result<Run, ClientError> {
-        self.post(&format!("/v1/runs/{id}/retry"), body).await
+        self.post_with_key(&format!("/v1/runs/{id}/retry"), body).await
     }
 
     pub async fn signal_run(&self, id: RunId, body: &SignalBody) -> Result<Run, ClientError> {
-        self.post(&format!("/v1/runs/{id}/signal"), body).await
+        self.post(&format!("/v1/runs/{id}/signal"), body, Repeat::Once).await
     }
 
     pub async fn release_run(&self, id: RunId, body: &ReleaseBody) -> Result<Run, ClientError> {
-        self.post(&format!("/v1/runs/{id}/release"), body).await
+        self.post_with_key(&format!("/v1/runs/{id}/release"), body).await
     }
 
     pub async fn delete_run(&self, id: RunId) -> Result<(), ClientError> {
-        self.call::<(), IgnoredAny>(Method::DELETE, &format!("/v1/runs/{id}"), &[], None).await.map(drop)
+        let path = format!("/v1/runs/{id}");
+        // Repeated, it would say that there is no such run.
+        self.call::<IgnoredAny>(Ask { method: Method::DELETE, repeat: Repeat::Once, ..Ask::get(&path) }).await.map(drop)
     }
 
     pub async fn attempts(&self, id: RunId) -> Result<Attempts, ClientError> {
@@ -121,24 +128,23 @@ impl Client {
 
     /// All of a run's output as bytes; `all`: of every attempt.
     pub async fn output_text(&self, id: RunId, all: bool) -> Result<Vec<u8>, ClientError> {
-        use http_body_util::BodyExt as _;
         let view = if all { "all" } else { "live" };
         let path = format!("/v1/runs/{id}/output?format=text&follow=false&view={view}");
-        let response = self.send(Method::GET, &path, &[], None).await?;
-        let body = response.into_body().collect().await.map_err(|e| self.unreachable(e))?;
-        Ok(body.to_bytes().to_vec())
+        Ok(self.fetch(&Ask::get(&path)).await?.1.to_vec())
     }
 
     pub async fn register(&self, body: &Register) -> Result<Registered, ClientError> {
-        self.post("/v1/workers", body).await
+        self.post("/v1/workers", body, Repeat::Safe).await
     }
 
     pub async fn claim(&self, worker: WorkerId, body: &ClaimBody) -> Result<Leases, ClientError> {
-        self.post(&format!("/v1/workers/{worker}/claim"), body).await
+        let path = format!("/v1/workers/{worker}/claim");
+        let (method, waits) = (Method::POST, body.wait.unwrap_or_default());
+        self.call(Ask { method, body: Some(json(body)?), waits, ..Ask::get(&path) }).await
     }
 
     pub async fn report(&self, worker: WorkerId, body: &ReportBody) -> Result<ReportAnswer, ClientError> {
-        self.post(&format!("/v1/workers/{worker}/report"), body).await
+        self.post(&format!("/v1/workers/{worker}/report"), body, Repeat::Safe).await
     }
 
     pub async fn workers(&self) -> Result<Workers, ClientError> {
@@ -151,7 +157,10 @@ impl Client {
 
     /// `drain`, `undrain`, `leave` or `evict`.
     pub async fn worker_action(&self, worker: WorkerId, action: &str) -> Result<Worker, ClientError> {
-        self.call::<(), Worker>(Method::POST, &format!("/v1/workers/{worker}/{action}"), &[], None).await
+        // A second goodbye would be refused, and a second eviction might meet a worker that came back.
+        let repeat = if matches!(action, "drain" | "undrain") { Repeat::Safe } else { Repeat::Once };
+        let path = format!("/v1/workers/{worker}/{action}");
+        self.call(Ask { method: Method::POST, repeat, ..Ask::get(&path) }).await
     }
 
     pub async fn queues(&self) -> Result<Queues, ClientError> {
@@ -163,12 +172,14 @@ impl Client {
     }
 
     pub async fn put_queue(&self, name: &str, policy: &QueuePolicy) -> Result<Queue, ClientError> {
-        self.call(Method::PUT, &format!("/v1/queues/{}", escape(name)), &[], Some(policy)).await
+        let path = format!("/v1/queues/{}", escape(name));
+        self.call(Ask { method: Method::PUT, body: Some(json(policy)?), ..Ask::get(&path) }).await
     }
 
     /// `pause` or `resume`.
     pub async fn queue_action(&self, name: &str, action: &str) -> Result<Queue, ClientError> {
-        self.call::<(), Queue>(Method::POST, &format!("/v1/queues/{}/{action}", escape(name)), &[], None).await
+        let path = format!("/v1/queues/{}/{action}", escape(name));
+        self.call(Ask { method: Method::POST, ..Ask::get(&path) }).await
     }
 
     pub async fn recoveries(&self, run: Option<RunId>, limit: u32, cursor: &str) -> Result<Recoveries, ClientError> {

@@ -1,11 +1,13 @@
 //! Following a run's output: server-sent events, with the offset to resume from.
 
-use super::http::{Client, ClientError, query};
+use super::http::{Ask, Client, ClientError, query};
 use crate::output::{AttemptLost, AttemptStarted, Chunk, End, Gap, OutputEvent};
 use http_body_util::BodyExt as _;
-use hyper::Method;
 use hyper::body::Incoming;
 use outlive_core::RunId;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::Sleep;
 
 /// An open stream.
 #[derive(Debug)]
@@ -14,6 +16,14 @@ pub struct OutputStream {
     buffer: Vec<u8>,
     last_id: Option<String>,
     client: Client,
+    silence: Pin<Box<Sleep>>,
+}
+
+/// A server sends something each 15 s, if only a ping. Three of them missing: it is not there any more.
+const SILENCE: Duration = Duration::from_secs(45);
+
+fn silence() -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(SILENCE))
 }
 
 /// What a stream of output shows.
@@ -53,8 +63,9 @@ impl Client {
         ];
         let headers: Vec<_> = after.map(|id| ("last-event-id", id)).into_iter().collect();
         let path = format!("/v1/runs/{id}/output{}", query(&pairs));
-        let response = self.send(Method::GET, &path, &headers, None).await?;
-        Ok(OutputStream { body: response.into_body(), buffer: Vec::new(), last_id: None, client: self.clone() })
+        let response = self.send(&Ask { headers: &headers, ..Ask::get(&path) }).await?;
+        let body = response.into_body();
+        Ok(OutputStream { body, buffer: Vec::new(), last_id: None, client: self.clone(), silence: silence() })
     }
 }
 
@@ -77,7 +88,12 @@ impl OutputStream {
                     return Ok(Some(event));
                 }
             }
-            match self.body.frame().await {
+            let frame = tokio::select! {
+                frame = self.body.frame() => frame,
+                () = &mut self.silence => return Err(self.client.unreachable("nothing has come for 45 s")),
+            };
+            self.silence = silence();
+            match frame {
                 None => return Ok(None),
                 Some(Err(e)) => return Err(self.client.unreachable(e)),
                 Some(Ok(frame)) => {

@@ -92,9 +92,7 @@ impl Agent {
         let Some(at) = open.unanswered.iter().position(|(seq, ..)| *seq == beat_seq) else { return };
         let Some((_, sent, timer)) = open.unanswered.drain(..=at).next_back() else { return };
         if home_unsure {
-            if self.link.opening.is_none() && self.link.retry_at.is_none() {
-                self.link.leave_address(now);
-            }
+            self.link.leave_address(now);
             return;
         }
         self.link.answers(sent);

@@ -9,7 +9,7 @@ use outlive_core::{LeaseRef, Millis, Mono};
 impl Agent {
     /// A session is open. What was said on the connection before, and not answered, is said again on this one.
     pub(super) fn connected(&mut self, conn: Conn, heartbeat: Millis, window: Millis, now: Now) {
-        if self.link.opening != Some(conn) {
+        if !self.link.is_opening(conn) {
             self.out.push(Effect::Close(conn));
             return;
         }
@@ -36,7 +36,7 @@ impl Agent {
         self.link.heartbeat = Millis(hello.heartbeat_ms.max(1));
         self.link.window = Millis(hello.reconnect_window_ms);
         self.link.proxied = hello.proxied;
-        self.link.learn(&hello.replicas, false);
+        self.link.learn(&hello.replicas);
         let news = self.link.current.as_ref().is_some_and(|open| !open.greeted);
         if let Some(old) = self.link.greeted() {
             self.out.push(Effect::Close(old));
@@ -55,15 +55,14 @@ impl Agent {
 
     /// It ended, by EOF or RST, or could not be opened.
     pub(super) fn disconnected(&mut self, conn: Conn, now: Now) {
-        let link = &mut self.link;
-        if link.opening == Some(conn) {
-            link.opening = None;
-            link.fail_over(now);
-        } else if link.current.as_ref().is_some_and(|open| open.conn == conn) {
+        if self.link.is_opening(conn) {
+            self.link.not_opened(now);
+        } else if self.link.current.as_ref().is_some_and(|open| open.conn == conn) {
+            self.link.ended(now);
             self.ended(now);
-        } else if link.retiring == Some(conn) {
+        } else if self.link.retiring == Some(conn) {
             // The new connection has not been greeted: for all we know the server saw our end.
-            link.retiring = None;
+            self.link.retiring = None;
             self.shorten(now);
         }
     }
@@ -71,21 +70,17 @@ impl Agent {
     /// The server closes on purpose, and says until when nothing will be taken because of it.
     pub(super) fn closed(&mut self, conn: Conn, keep: Millis, r#try: &[String], now: Now) {
         self.link.kept_until = Some(now.boot + keep);
-        self.link.learn(r#try, true);
+        self.link.closed(r#try, now);
         self.out.push(Effect::Close(conn));
         self.ended(now);
     }
 
     fn ended(&mut self, now: Now) {
-        self.link.current = None;
         if let Some(old) = self.link.retiring.take() {
             self.out.push(Effect::Close(old));
         }
         self.out.push(Effect::Online(false));
         self.shorten(now);
-        if self.link.opening.is_none() {
-            self.link.fail_over(now);
-        }
     }
 
     fn shorten(&mut self, now: Now) {
@@ -103,7 +98,7 @@ impl Agent {
     /// Opens what is due, and looks elsewhere when nobody answers.
     pub(super) fn check_link(&mut self, now: Now) {
         let unheard = self.link.unheard_at().is_some_and(|at| now.boot >= at);
-        if unheard && self.link.opening.is_none() && self.link.retry_at.is_none() {
+        if unheard {
             self.link.leave_address(now);
         }
         if self.link.opening.is_none() && self.link.retry_at.is_some_and(|at| now.boot >= at) {

@@ -24,6 +24,7 @@
 //! *Waiting* lasts while an older attempt of the same run still has a process here, or while trust is over. *Ended* lasts
 //! until the server has answered the terminal report, which is sent only after the outbox has it.
 
+mod addresses;
 mod attempts;
 mod beats;
 mod connect;

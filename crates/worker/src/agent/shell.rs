@@ -287,10 +287,10 @@ impl Shell {
         }
     }
 
+    /// Any replica will do, the home first.
     fn client(&self) -> Option<(Client, outlive_core::WorkerId)> {
         let registered = self.registered.as_ref()?;
-        let address = self.addresses.get(&self.current)?;
-        let client = Client::new(address, &self.namespace).ok()?;
+        let client = Client::of(self.agent.servers(), &self.namespace).ok()?;
         Some((client.with_token(&registered.session_token), registered.worker_id))
     }
 

@@ -106,6 +106,11 @@ impl Agent {
         u64::try_from(self.replay.pending()).unwrap_or(u64::MAX)
     }
 
+    /// Addresses of all replicas that are known; the one that answers, or is tried next, first.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.link.servers()
+    }
+
     /// The number of attempts of which something is left.
     #[must_use]
     pub fn busy(&self) -> usize {

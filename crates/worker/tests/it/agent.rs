@@ -20,8 +20,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(server: &FakeServer, mode: &'static str) -> Self {
+        Self::start_at(&server.address, mode)
+    }
+
+    /// With these addresses, separated by commas.
+    pub(crate) fn start_at(servers: &str, mode: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = Self::spawn(server, &folder, mode);
+        let child = Self::spawn(servers, &folder, mode);
         Self { child, folder, mode }
     }
 
@@ -34,9 +39,9 @@ impl Agent {
         Self { child, folder, mode: "auto" }
     }
 
-    fn spawn(server: &FakeServer, folder: &tempfile::TempDir, mode: &str) -> Child {
+    fn spawn(servers: &str, folder: &tempfile::TempDir, mode: &str) -> Child {
         let mut command = Command::new(agent_binary());
-        command.arg(&server.address).arg(folder.path().join("state")).env("OUTLIVE_ISOLATION", mode);
+        command.arg(servers).arg(folder.path().join("state")).env("OUTLIVE_ISOLATION", mode);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
@@ -45,7 +50,7 @@ impl Agent {
         kill_process(pid, signal).unwrap();
     }
 
-    async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self) -> String {
         let mut status = None;
         until("the agent ends", || {
             status = self.child.try_wait().unwrap();
@@ -58,7 +63,7 @@ impl Agent {
     }
 
     pub(crate) fn again(&mut self, server: &FakeServer) {
-        self.child = Self::spawn(server, &self.folder, self.mode);
+        self.child = Self::spawn(&server.address, &self.folder, self.mode);
     }
 }
 

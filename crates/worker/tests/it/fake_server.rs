@@ -25,6 +25,8 @@ pub(crate) struct Seen {
     pub(crate) refusal: Option<(u16, String)>,
     /// Beats are not answered.
     pub(crate) mute: bool,
+    /// Beats are answered without confirming anything: the server does not know whether it still is the home.
+    pub(crate) unsure: bool,
     /// Reports are not answered.
     pub(crate) deaf: bool,
     /// Leases of kind `noop` that are pushed as fast as credit allows.
@@ -109,6 +111,11 @@ impl FakeServer {
         };
         self.say(&ServerMessage::Leases { push_seq, leases: vec![lease] });
         name
+    }
+
+    /// Knows, as every replica does, that the worker holds this.
+    pub(crate) fn knows(&self, lease: &Lease) {
+        self.seen().held.insert(lease.lease(), lease.clone());
     }
 
     pub(crate) fn say(&self, message: &ServerMessage) {
@@ -236,7 +243,7 @@ impl FakeServer {
                     answers.push(ServerMessage::Leases { push_seq: 0, leases });
                 }
                 if !seen.mute {
-                    answers.push(ServerMessage::BeatAck { beat_seq: beat.beat_seq, home_unsure: false });
+                    answers.push(ServerMessage::BeatAck { beat_seq: beat.beat_seq, home_unsure: seen.unsure });
                 }
                 let draw = seen.stock.min(beat.credit.saturating_sub(seen.drawn));
                 if draw > 0 {

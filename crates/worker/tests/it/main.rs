@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod commands;
+mod failover;
 mod fake_server;
 mod guard;
 mod handlers;

@@ -26,24 +26,83 @@ fn a_new_connection_gives_no_trust_before_its_first_acknowledgement() {
     assert_eq!(world.deadline(run), Some(opened + 8_000));
 }
 
-#[test]
-fn tries_go_round_the_addresses_with_growing_waits() {
-    let mut world = World::new(1);
-    let mut addresses = Vec::new();
-    let mut waits = Vec::new();
-    for _ in 0..8 {
-        let before = world.at;
-        world.effects.clear();
-        while world.effects.is_empty() {
-            world.pass(1);
+/// The next try that the agent asks for: when, where, and for how long. It fails.
+fn next_try(world: &mut World) -> (u64, String, u64) {
+    let asked = |e: &Effect| match e {
+        Effect::Connect { conn, address, within } => Some((*conn, address.clone(), within.0)),
+        _ => None,
+    };
+    loop {
+        if let Some((conn, address, within)) = world.effects.iter().find_map(asked) {
+            world.effects.retain(|e| asked(e).is_none());
+            let at = world.at;
+            world.give(Input::Disconnected { conn });
+            return (at, address, within);
         }
-        waits.push(world.at - before);
-        let Effect::Connect { conn, address, .. } = world.effects[0].clone() else { panic!("{:?}", world.effects) };
-        addresses.push(address);
-        world.give(Input::Disconnected { conn });
+        world.pass(1);
     }
-    assert_eq!(addresses[..4], ["a:1", "a:1", "b:1", "a:1"]);
-    assert!(waits[7] > 500 && waits[7] <= 2_000, "{waits:?}");
+}
+
+#[test]
+fn tries_go_round_the_addresses_with_rests_that_grow_for_each() {
+    let mut world = World::new(1);
+    let tries: Vec<_> = (0..18).map(|_| next_try(&mut world)).collect();
+    let addresses: Vec<_> = tries.iter().map(|(_, address, _)| address.as_str()).collect();
+    assert_eq!(addresses[..2], ["a:1", "b:1"]);
+    assert!(tries[1].0 - tries[0].0 <= 1, "the second address does not wait for the first one's rest: {tries:?}");
+    for of in ["a:1", "b:1"] {
+        let at: Vec<_> = tries.iter().filter(|(_, address, _)| address == of).map(|(at, ..)| at).collect();
+        let last = at[at.len() - 1] - at[at.len() - 2];
+        assert!((1_000..=2_001).contains(&last), "{tries:?}");
+    }
+}
+
+#[test]
+fn a_replica_that_dies_is_tried_once_and_then_the_next_one_at_once() {
+    let mut world = World::connected(1);
+    world.effects.clear();
+    world.give(Input::Disconnected { conn: world.conn });
+    let ended = world.at;
+    let (first, again, _) = next_try(&mut world);
+    let (second, other, _) = next_try(&mut world);
+    assert_eq!((again.as_str(), other.as_str()), ("a:1", "b:1"));
+    assert!(first - ended <= 20 && second - first <= 1);
+}
+
+#[test]
+fn a_server_that_is_not_sure_to_be_the_home_extends_no_trust_and_another_one_is_asked() {
+    let mut world = World::connected(1);
+    let run = world.running(1);
+    let unsure = |world: &mut World| {
+        world.effects.clear();
+        world.pass(2_000);
+        let beat_seq = world.beats().last().unwrap().beat_seq;
+        world.say(ServerMessage::BeatAck { beat_seq, home_unsure: true });
+        world.pass(30);
+    };
+    unsure(&mut world);
+    assert_eq!(world.deadline(run), None, "neither longer nor shorter");
+    assert!(world.has(|e| matches!(e, Effect::Connect { address, .. } if address == "b:1")));
+    assert!(!world.has(|e| matches!(e, Effect::Close(_))), "the old one may be the home after all");
+    let before = world.at;
+    world.open();
+    world.greet(vec![]);
+    assert!(world.deadline(run).is_some_and(|at| at >= before + 8_000), "the new home confirms");
+    // The first one again, although it has just been left: nobody is sure, and each try rests longer.
+    unsure(&mut world);
+    assert!(world.has(|e| matches!(e, Effect::Connect { address, .. } if address == "a:1")));
+}
+
+#[test]
+fn a_late_answer_of_the_home_ends_the_search_and_its_address_is_the_first_again() {
+    let mut world = World::connected(1);
+    world.running(1);
+    let (_, elsewhere, _) = next_try(&mut world);
+    assert_eq!(elsewhere, "b:1");
+    let beat_seq = world.beats().last().unwrap().beat_seq;
+    world.say(ServerMessage::BeatAck { beat_seq, home_unsure: false });
+    world.give(Input::Disconnected { conn: world.conn });
+    assert_eq!(next_try(&mut world).1, "a:1");
 }
 
 #[test]
@@ -90,16 +149,7 @@ fn tries_that_failed_while_the_connection_stood_do_not_slow_the_reconnect_after_
 #[test]
 fn an_opening_that_is_not_answered_is_given_up_sooner_than_a_short_lease() {
     let mut world = World::new(1);
-    let mut waits = Vec::new();
-    while waits.len() < 8 {
-        world.effects.clear();
-        while world.effects.is_empty() {
-            world.pass(1);
-        }
-        let Effect::Connect { conn, within, .. } = world.effects[0].clone() else { panic!("{:?}", world.effects) };
-        waits.push(within.0);
-        world.give(Input::Disconnected { conn });
-    }
+    let waits: Vec<_> = (0..8).map(|_| next_try(&mut world).2).collect();
     assert_eq!((waits[0], waits[7]), (4_000, 5_000), "two beats, and never more than five seconds");
     let mut world = World::connected(1);
     world.give(Input::Server {

@@ -19,11 +19,13 @@
 //! relies on one also polls.
 
 pub mod error;
+pub mod exchange;
 pub mod faults;
 pub mod feed;
 pub mod types;
 
 pub use error::{CreateError, RegisterError, StoreError, WriteError};
+pub use exchange::{Errand, Exchange, Hints};
 pub use feed::{FeedCursor, FeedFrom, FeedPage};
 pub use types::*;
 

@@ -11,6 +11,7 @@ use outlive_core::{
     ClassId, Epoch, Holder, HomeSeq, Incarnation, Json, LeaseRef, Millis, Observed, QueueId, Reason, ReplicaId, RunId,
     State, Wall, WorkerId,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -111,7 +112,7 @@ pub struct Changed {
 }
 
 /// A worker that must be told to cancel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelOrder {
     /// Whom.
     pub holder: Holder,

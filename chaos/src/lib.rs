@@ -10,11 +10,15 @@
 //! | module | what |
 //! |---|---|
 //! | [`history`] | what was acknowledged, what is there, and the check of one against the other: pure |
+//! | [`liveness`] | servers, workers, clocks, networks and stores fail around live runs; nobody who lives is taken for dead |
+//! | [`read`] | a run as the API shows it |
 //! | [`store`] | the server is killed with `kill -9` in a loop |
 //! | [`process`] | a server and workers of a built binary |
 //! | [`rng`] | numbers that follow from a seed |
 
 pub mod history;
+pub mod liveness;
 pub mod process;
+pub mod read;
 pub mod rng;
 pub mod store;

@@ -1,8 +1,9 @@
 //! `cargo xtask chaos …`: builds the binary and starts this.
 
 use clap::{Parser, Subcommand};
-use outlive_chaos::store;
-use std::path::PathBuf;
+use outlive_chaos::{liveness, store};
+use outlive_core::policy::OnIsolation;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Real processes, killed under load.
@@ -30,18 +31,64 @@ enum What {
         #[arg(long)]
         keep: bool,
     },
+    /// Stops, cuts, starves and kills around live runs; nobody who lives may be taken for dead, and nothing may run twice at once
+    Liveness {
+        /// The built binary `outlive`
+        #[arg(long)]
+        binary: PathBuf,
+        /// One of: server-stopped, agents-stopped, cut, cut-proxied, clock, starved, store, storm, silent-host (default: all)
+        #[arg(long)]
+        scenario: Option<String>,
+        /// By which victims and moments are chosen
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// As the tests play it: fewer runs, shorter outages
+        #[arg(long)]
+        short: bool,
+        /// Keeps the folder with database, logs and stamps
+        #[arg(long)]
+        keep: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let What::Store { binary, kills, seed, keep } = Args::parse().what;
-    match store::run(&store::Plan { binary, kills, seed, keep }) {
+    let good = match Args::parse().what {
+        What::Store { binary, kills, seed, keep } => {
+            told(store::run(&store::Plan { binary, kills, seed, keep }), |report| report.findings.is_empty())
+        }
+        What::Liveness { binary, scenario, seed, short, keep } => {
+            liveness(&binary, scenario.as_deref(), seed, short, keep)
+        }
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn liveness(binary: &Path, name: Option<&str>, seed: u64, short: bool, keep: bool) -> bool {
+    let chosen: Vec<_> = liveness::SCENARIOS.iter().filter(|s| name.is_none_or(|name| s.name == name)).collect();
+    if chosen.is_empty() {
+        eprintln!("chaos: there is no scenario of that name");
+    }
+    let mut good = !chosen.is_empty();
+    for scenario in chosen {
+        eprintln!("── {}: {}", scenario.name, scenario.what);
+        let scale = if short { liveness::SHORT } else { liveness::LONG };
+        let isolation = OnIsolation::Freeze;
+        let plan = liveness::Plan { binary: binary.to_owned(), scenario, scale, isolation, seed, keep };
+        good &= told(liveness::run(&plan), |report| report.findings.is_empty());
+    }
+    good
+}
+
+/// Prints what came of it; whether it is good.
+fn told<R: std::fmt::Display>(done: Result<R, String>, good: impl Fn(&R) -> bool) -> bool {
+    match done {
         Ok(report) => {
             println!("{report}");
-            if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            good(&report)
         }
         Err(error) => {
             eprintln!("chaos: {error}");
-            ExitCode::FAILURE
+            false
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A server and workers of a built binary, and how long a server needs to come back.
 
 use outlive_api::clock::nanos;
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,8 +16,25 @@ pub struct House {
     pub binary: PathBuf,
     /// Database, logs, state folders.
     pub folder: PathBuf,
-    /// Where the server listens.
+    /// Where the server listens, as its clients here know it.
     pub address: String,
+    /// Listen at every address of the machine.
+    pub open: bool,
+    /// Variables of the server and of the workers.
+    pub env: Vec<(String, OsString)>,
+}
+
+/// A worker that is to be started.
+#[derive(Clone, Debug)]
+pub struct Post<'a> {
+    /// Its name, and its state folder's.
+    pub name: &'a str,
+    /// Runs at once.
+    pub slots: usize,
+    /// How it reaches the server.
+    pub server: &'a str,
+    /// What it is started through, such as `nsenter …`.
+    pub through: &'a [String],
 }
 
 /// A process that is killed when it is dropped.
@@ -30,6 +49,21 @@ impl Process {
     pub fn kill(&mut self) -> io::Result<()> {
         self.0.kill()?;
         self.0.wait().map(drop)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Whether it has ended by itself.
@@ -51,23 +85,31 @@ impl House {
     /// # Errors
     /// If there is no port.
     pub fn new(binary: &Path, folder: &Path, rng: &mut crate::rng::Rng) -> io::Result<Self> {
-        for _ in 0..200 {
-            let port = u16::try_from(10_000 + rng.below(20_000)).unwrap_or(10_000);
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                let address = format!("127.0.0.1:{port}");
-                return Ok(Self { binary: binary.to_owned(), folder: folder.to_owned(), address });
-            }
-        }
-        Err(io::Error::other("no free port"))
+        let address = format!("127.0.0.1:{}", free_port(rng)?);
+        Ok(Self { binary: binary.to_owned(), folder: folder.to_owned(), address, open: false, env: Vec::new() })
     }
 
-    fn command(&self, log: &str) -> io::Result<Command> {
+    /// Where the server listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default()
+    }
+
+    fn command(&self, log: &str, through: &[String]) -> io::Result<Command> {
         let log = File::options().create(true).append(true).open(self.folder.join(log))?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match through.split_first() {
+            None => Command::new(&self.binary),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+        };
         let alien = ["OUTLIVE_SERVER", "OUTLIVE_STORE", "OUTLIVE_LISTEN"];
         for name in alien {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(["--config", "-"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(command)
     }
@@ -77,33 +119,49 @@ impl House {
     /// # Errors
     /// If it cannot be started.
     pub fn server(&self) -> io::Result<Process> {
-        let store = format!("sqlite:{}", self.folder.join("outlive.db").display());
-        let mut command = self.command("server.log")?;
-        command.args(["server", "--listen", &self.address, "--low-disk", "0", "--log", "warn", "--store", &store]);
+        let store = format!("sqlite:{}", self.store().display());
+        let mut command = self.command("server.log", &[])?;
+        let (listen, more) = if self.open {
+            (format!("0.0.0.0:{}", self.port()), &["--insecure-listen"][..])
+        } else {
+            (self.address.clone(), &[][..])
+        };
+        command.args(["server", "--listen", &listen, "--low-disk", "0", "--log", "warn", "--store", &store]).args(more);
         command.spawn().map(Process)
+    }
+
+    /// The server's database.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("outlive.db")
     }
 
     /// Starts a worker of commands.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn worker(&self, name: &str) -> io::Result<Process> {
-        let mut command = self.command(&format!("{name}.log"))?;
-        command.args([
-            "worker",
-            "--server",
-            &self.address,
-            "--name",
-            name,
-            "--slots",
-            "4",
-            "--allow-exec",
-            "--log",
-            "warn",
-        ]);
-        command.arg("--state-dir").arg(self.folder.join(name));
+    pub fn worker(&self, post: &Post<'_>) -> io::Result<Process> {
+        let mut command = self.command(&format!("{}.log", post.name), post.through)?;
+        let slots = post.slots.to_string();
+        command.args(["worker", "--server", post.server, "--name", post.name, "--slots", &slots]);
+        command.args(["--allow-exec", "--log", "warn"]);
+        command.arg("--state-dir").arg(self.folder.join(post.name));
         command.spawn().map(Process)
     }
+}
+
+/// A port that nobody listens at.
+///
+/// # Errors
+/// If there is none.
+pub fn free_port(rng: &mut crate::rng::Rng) -> io::Result<u16> {
+    for _ in 0..200 {
+        let port = u16::try_from(10_000 + rng.below(20_000)).unwrap_or(10_000);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::other("no free port"))
 }
 
 /// Milliseconds since a reading of the clock.

@@ -1,6 +1,8 @@
 //! Numbers that follow from a seed (`SplitMix64`). The processes under load follow nobody's seed: it fixes what is asked and when
 //! kills are meant to come, not what happens.
 
+use outlive_core::{RunId, Wall};
+
 /// A generator.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -24,6 +26,18 @@ impl Rng {
     /// Below `n`, which is not 0.
     pub const fn below(&mut self, n: u64) -> u64 {
         self.next() % n
+    }
+
+    /// A UUIDv7.
+    pub fn run_id(&mut self) -> RunId {
+        RunId::from_parts(Wall(1_800_000_000_000), u128::from(self.next()) << 64 | u128::from(self.next()))
+    }
+
+    /// In another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, usize::try_from(self.below(last as u64 + 1)).unwrap_or(0));
+        }
     }
 
     /// Another generator that follows from this one.

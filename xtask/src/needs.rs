@@ -61,6 +61,20 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "ip and nsenter",
+        of: &[Of::Test],
+        found: || first_line("ip", &["-Version"]).filter(|_| first_line("nsenter", &["--version"]).is_some()),
+        provide: || apt(&["iproute2", "util-linux"]),
+        without: Without::Stop,
+    },
+    Need {
+        name: "faketime",
+        of: &[Of::Test],
+        found: || first_line("faketime", &["--version"]),
+        provide: || apt(&["faketime"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "python3 with venv",
         of: &[Of::Test],
         found: python,

@@ -8,7 +8,7 @@ use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::runs::{CancelBody, NewRun};
 use outlive_api::session::Lease;
 use outlive_api::workers::{ClaimBody, Register, Registered, ReportAnswer, ReportBody, WireLiveness, WireOrder};
-use outlive_core::{Json, LeaseRef, Millis, RunId, State, Wall};
+use outlive_core::{Json, LeaseRef, Millis, RunId, State};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,11 +116,6 @@ pub(super) fn start(load: &Arc<Load>, rng: &mut Rng) -> Vec<JoinHandle<()>> {
     tasks
 }
 
-/// A UUIDv7 that follows from the seed.
-fn run_id(rng: &mut Rng) -> RunId {
-    RunId::from_parts(Wall(1_800_000_000_000), u128::from(rng.next()) << 64 | u128::from(rng.next()))
-}
-
 async fn client(load: Arc<Load>, mut rng: Rng) {
     let mut mine: Vec<RunId> = Vec::new();
     let mut asked = 0;
@@ -139,7 +134,7 @@ async fn client(load: Arc<Load>, mut rng: Rng) {
         // Half of the callers choose the id, half send a key.
         let key = (rng.below(2) == 0).then(|| format!("ask-{}", rng.next()));
         if key.is_none() {
-            run.id = Some(run_id(&mut rng));
+            run.id = Some(rng.run_id());
         }
         match load.until_answered(async || load.client.create_run(&run, key.as_deref()).await).await {
             None => return,

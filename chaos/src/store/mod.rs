@@ -7,7 +7,7 @@ mod collect;
 mod load;
 
 use crate::history::{Finding, History, check};
-use crate::process::{House, Process, ms_since};
+use crate::process::{House, Post, Process, ms_since};
 use crate::rng::Rng;
 use load::Load;
 use outlive_api::client::Client;
@@ -112,7 +112,7 @@ async fn carry_out(plan: &Plan) -> Result<Report, String> {
     back(&client, &mut server).await?;
     let names = (1..=WORKERS).map(|n| format!("real-{n}"));
     let workers: Vec<Process> =
-        names.map(|name| house.worker(&name)).collect::<Result<_, _>>().map_err(io("a worker does not start"))?;
+        names.map(|name| worker(&house, &name)).collect::<Result<_, _>>().map_err(io("a worker does not start"))?;
     let load = Arc::new(Load::new(client.clone(), plan.kills));
     let tasks = load::start(&load, &mut rng);
 
@@ -163,6 +163,10 @@ async fn carry_out(plan: &Plan) -> Result<Report, String> {
         findings,
         folder,
     })
+}
+
+fn worker(house: &House, name: &str) -> std::io::Result<Process> {
+    house.worker(&Post { name, slots: 4, server: &house.address, through: &[] })
 }
 
 /// Waits until the server answers.

@@ -8,7 +8,8 @@ use crate::tx::Tx;
 use crate::writer::Writer;
 use crate::{db, open};
 use outlive_core::clock::Clock;
-use outlive_core::{Millis, Mono};
+use outlive_core::run::Run;
+use outlive_core::{Millis, Mono, RunId};
 use outlive_store::{Pulse, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -64,6 +65,14 @@ impl SqliteStore {
         let db = Db::new(conn, clock.clone()).map_err(|fault| fault.refused())?;
         let signs = db.signs();
         Ok(Self { mode: Mode::Inline(Box::new(Mutex::new(db))), signs, clock, path: None, _lock: None })
+    }
+
+    /// The hot row of a run alone, of whatever namespace: what checks compare after every write.
+    ///
+    /// # Errors
+    /// Those of every read.
+    pub async fn run_row(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        self.read(move |reader| crate::rows::run_by_id(reader.conn(), id)).await
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {

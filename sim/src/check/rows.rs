@@ -1,14 +1,13 @@
 //! Rows: each that a write changed, before and after.
 
 use super::Judging;
-use crate::server::routes::NAMESPACE;
 use crate::store;
 use crate::world::World;
 use outlive_core::invariants::{self, Check, Truth};
 use outlive_core::report::{Item, ItemResult};
 use outlive_core::run::{ClosedBy, Run};
 use outlive_core::{Holder, LeaseRef, Millis, RunId};
-use outlive_store::{Commit, Runs as _};
+use outlive_store::Commit;
 use std::collections::BTreeMap;
 
 impl super::Truth {
@@ -61,9 +60,8 @@ impl World {
     }
 
     fn refresh(&mut self, id: RunId) -> Check {
-        let row = store::sure(store::now(self.db.truth().get(NAMESPACE, id)), "the truth can be read");
-        let Some(row) = row else { return Ok(()) };
-        let after = row.run;
+        let row = store::sure(store::now(self.db.truth().run_row(id)), "the truth can be read");
+        let Some(after) = row else { return Ok(()) };
         self.truth.counts.rows += 1;
         let before = self.truth.rows.insert(id, after.clone());
         if before.as_ref() == Some(&after) {

@@ -50,6 +50,8 @@ pub(super) struct Link {
     pub opening: Option<Opening>,
     /// The connection before the current one, until that is greeted.
     pub retiring: Option<Conn>,
+    /// When the last open connection ended: within the window from then on a try must not be waited for long.
+    ended_at: Option<Mono>,
     pub retry_at: Option<Mono>,
     pub heartbeat: Millis,
     pub window: Millis,
@@ -68,6 +70,7 @@ impl Link {
             current: None,
             opening: None,
             retiring: None,
+            ended_at: None,
             retry_at: Some(Mono(0)),
             heartbeat: Millis::secs(2),
             window: outlive_core::policy::derive::RECONNECT_WINDOW,
@@ -130,17 +133,26 @@ impl Link {
     /// It could not be opened: another address.
     pub(super) fn not_opened(&mut self, now: Now) {
         if let Some(Opening { address, .. }) = self.opening.take() {
-            self.retry_at = Some(self.addresses.leave(&address, now.boot));
+            let at = self.addresses.leave(&address, now.boot);
+            self.try_at(at, now);
         }
+    }
+
+    /// Not beyond a quarter of the window while that lasts: a connection that was opened and cut before it was greeted has shown
+    /// the server an end like any other.
+    fn try_at(&mut self, at: Mono, now: Now) {
+        let urgent = self.ended_at.is_some_and(|ended| now.boot.since(ended) < self.window);
+        self.retry_at = Some(if urgent { at.min(now.boot + self.window.percent(25)) } else { at });
     }
 
     /// It has ended. Where a server spoke, one may speak again; else another address.
     pub(super) fn ended(&mut self, now: Now) {
         let ended = self.current.take();
+        self.ended_at = Some(now.boot);
         if let (Some(Open { address, greeted, .. }), None) = (ended, &self.opening) {
             let addresses = &mut self.addresses;
             let at = if greeted { addresses.stay(&address, now.boot) } else { addresses.leave(&address, now.boot) };
-            self.retry_at = Some(at);
+            self.try_at(at, now);
         }
     }
 

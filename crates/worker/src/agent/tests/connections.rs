@@ -147,6 +147,27 @@ fn tries_that_failed_while_the_connection_stood_do_not_slow_the_reconnect_after_
 
 /// Found by the simulation: an answer to an opening was lost on the way, and the agent waited for it for longer than its lease.
 #[test]
+fn a_connection_that_is_cut_before_it_is_greeted_is_tried_again_well_within_the_window() {
+    let mut world = World::connected(1);
+    world.running(1);
+    world.give(Input::Disconnected { conn: world.conn });
+    // Tries fail for so long that waits are at their longest; then one is opened, and cut at once.
+    let asked = |e: &Effect| if let Effect::Connect { conn, .. } = e { Some(*conn) } else { None };
+    for _ in 0..500 {
+        world.pass(50);
+        if let Some(conn) = world.effects.iter().find_map(asked) {
+            world.effects.retain(|e| asked(e).is_none());
+            world.give(Input::Disconnected { conn });
+        }
+    }
+    world.open();
+    world.give(Input::Disconnected { conn: world.conn });
+    world.effects.clear();
+    world.pass(250);
+    assert!(world.has(|e| asked(e).is_some()), "the window is 1,000 ms");
+}
+
+#[test]
 fn an_opening_that_is_not_answered_is_given_up_sooner_than_a_short_lease() {
     let mut world = World::new(1);
     let waits: Vec<_> = (0..8).map(|_| next_try(&mut world).2).collect();

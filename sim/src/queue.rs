@@ -1,4 +1,5 @@
-//! The event queue: what happens next, in order of time and, at the same time, in order of asking.
+//! The event queue: what happens next, in order of time and, at the same time, in order of asking. What a stopped process
+//! would have done keeps its place in that order: a pipe is read in the order in which it was written.
 
 use crate::world::World;
 use std::cmp::Reverse;
@@ -18,16 +19,41 @@ pub(crate) enum Owner {
     Agent(usize, u32),
 }
 
-struct Entry {
-    at: u64,
+/// What a stopped process would have done, with its place in the order: it is done later, in the same order.
+pub(crate) struct Waiting {
+    due: u64,
     seq: u64,
-    owner: Owner,
     action: Action,
+}
+
+/// An event that is due.
+pub(crate) struct Entry {
+    pub at: u64,
+    due: u64,
+    seq: u64,
+    pub owner: Owner,
+    action: Action,
+}
+
+impl Entry {
+    /// Happens.
+    pub(crate) fn happen(self, w: &mut World) {
+        (self.action)(w);
+    }
+
+    /// Does not happen yet.
+    pub(crate) fn waits(self) -> Waiting {
+        Waiting { due: self.due, seq: self.seq, action: self.action }
+    }
+
+    const fn key(&self) -> (u64, u64, u64) {
+        (self.at, self.due, self.seq)
+    }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        (self.at, self.seq) == (other.at, other.seq)
+        self.key() == other.key()
     }
 }
 
@@ -41,7 +67,7 @@ impl PartialOrd for Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.seq).cmp(&(other.at, other.seq))
+        self.key().cmp(&other.key())
     }
 }
 
@@ -55,14 +81,21 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn push(&mut self, at: u64, owner: Owner, action: Action) {
         self.seq += 1;
-        self.heap.push(Reverse(Entry { at, seq: self.seq, owner, action }));
+        self.heap.push(Reverse(Entry { at, due: at, seq: self.seq, owner, action }));
+    }
+
+    /// What has waited happens now: before whatever was due later.
+    pub(crate) fn resume(&mut self, now: u64, owner: Owner, waiting: Vec<Waiting>) {
+        for Waiting { due, seq, action } in waiting {
+            self.heap.push(Reverse(Entry { at: now, due, seq, owner, action }));
+        }
     }
 
     /// The next event that is due until `until`.
-    pub(crate) fn pop(&mut self, until: u64) -> Option<(u64, Owner, Action)> {
+    pub(crate) fn pop(&mut self, until: u64) -> Option<Entry> {
         if self.heap.peek().is_none_or(|Reverse(e)| e.at > until) {
             return None;
         }
-        self.heap.pop().map(|Reverse(e)| (e.at, e.owner, e.action))
+        self.heap.pop().map(|Reverse(entry)| entry)
     }
 }

@@ -15,7 +15,7 @@ use crate::clients::Clients;
 use crate::host::Host;
 use crate::log::Log;
 use crate::net::Net;
-use crate::queue::{Action, Owner, Queue};
+use crate::queue::{Owner, Queue, Waiting};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::server::Server;
@@ -97,10 +97,8 @@ impl World {
     }
 
     /// Puts what a stopped process had in mind back, in its order, to happen now.
-    pub(crate) fn resume(&mut self, owner: Owner, waiting: Vec<Action>) {
-        for action in waiting {
-            self.queue.push(self.now, owner, action);
-        }
+    pub(crate) fn resume(&mut self, owner: Owner, waiting: Vec<Waiting>) {
+        self.queue.resume(self.now, owner, waiting);
     }
 
     /// One event. False: nothing is due until `until`, which is then the time, or something does not hold.
@@ -108,13 +106,13 @@ impl World {
         if self.failed.is_some() {
             return false;
         }
-        let Some((at, owner, action)) = self.queue.pop(until) else {
+        let Some(event) = self.queue.pop(until) else {
             self.pass_to(until);
             return false;
         };
-        self.pass_to(at);
+        self.pass_to(event.at);
         self.steps += 1;
-        let stopped = match owner {
+        let stopped = match event.owner {
             Owner::World => None,
             Owner::Server(boot) => {
                 if boot != self.server.boot || !self.server.up {
@@ -131,8 +129,8 @@ impl World {
             }
         };
         match stopped {
-            Some(waiting) => waiting.push(action),
-            None => action(self),
+            Some(waiting) => waiting.push(event.waits()),
+            None => event.happen(self),
         }
         true
     }

@@ -5,7 +5,7 @@ mod guard;
 mod process;
 
 use crate::net::{Up, Way};
-use crate::queue::{Action, Owner};
+use crate::queue::{Owner, Waiting};
 use crate::rng::Rng;
 use crate::server::routes::{self, RegisterAnswer};
 use crate::world::World;
@@ -28,7 +28,7 @@ pub(crate) struct Host {
     pub start: u32,
     pub agent: Option<Box<Agent>>,
     pub paused: bool,
-    pub waiting: Vec<Action>,
+    pub waiting: Vec<Waiting>,
     pub profile: WorkerProfile,
     instance: Uuid,
     pub holder: Option<Holder>,

@@ -10,7 +10,7 @@ pub(crate) mod routes;
 pub(crate) mod session;
 pub(crate) mod verdicts;
 
-use crate::queue::{Action, Owner};
+use crate::queue::{Owner, Waiting};
 use crate::store;
 use crate::twin::Twin;
 use crate::world::World;
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub up: bool,
     pub paused: bool,
     /// What it would have done while it was stopped.
-    pub waiting: Vec<Action>,
+    pub waiting: Vec<Waiting>,
     pub engine: Engine,
     pub replica: ReplicaId,
     pub policies: BTreeMap<QueueId, QueuePolicy>,

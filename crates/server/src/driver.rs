@@ -246,6 +246,8 @@ impl Driver {
                     Effect::Breaker(why) => crate::metrics::breaker(why),
                     // Who has to be told is told by the transactions that make it true.
                     Effect::Announce(_, status) => crate::metrics::worker_edge(status),
+                    // This server's engine is in no cluster.
+                    Effect::WriteRow(_) | Effect::AdoptFrom { .. } | Effect::ReadHomes => {}
                 }
             }
         }
@@ -291,6 +293,7 @@ impl Inner {
             Say::Cancel(l, reason) => Out::Message(ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason }),
             Say::Drain => Out::Message(ServerMessage::Drain),
             Say::BeatAck(beat_seq) => Out::Message(ServerMessage::BeatAck { beat_seq, home_unsure: false }),
+            Say::Unsure(beat_seq) => Out::Message(ServerMessage::BeatAck { beat_seq, home_unsure: true }),
             Say::Close(why) => {
                 let why = match why {
                     CloseWhy::Superseded => CloseReason::Superseded,

@@ -247,6 +247,8 @@ pub(crate) fn session_info(
         home_seq,
         draining: worker.draining,
         leases,
+        rearmed: worker.rearmed,
+        armed: worker.armed,
     }
 }
 
@@ -259,5 +261,7 @@ pub(crate) fn ghost(holder: outlive_core::Holder, leases: Vec<LeaseInfo>) -> Ses
         home_seq: outlive_core::HomeSeq(0),
         draining: true,
         leases,
+        rearmed: 0,
+        armed: outlive_core::Observed(0),
     }
 }

@@ -3,22 +3,23 @@
 use crate::fault::Done;
 use crate::store::SqliteStore;
 use crate::{
-    cache, catalog, claim, control, create, feed, history, lease, list, lose, open, output, report, rows, sql, subject,
-    sweeps, workers,
+    cache, catalog, claim, control, create, feed, history, lease, list, lose, open, output, replicas, report, rows,
+    sql, subject, sweeps, workers,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
 use outlive_store::{
-    AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    FeedFrom, FeedPage, History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage,
-    OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered,
-    Registration, Reported, RunQuery, RunRow, Runs, Snapshot, StoreError, StoreHealth, SubjectRow, Sweeps, Swept,
-    Verdict, WorkerMark, WorkerRow, Workers, WriteError,
+    Adopted, Adoption, AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError,
+    CreateRequest, Created, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
+    LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
+    RegisterError, Registered, Registration, ReplicaBeat, ReplicaView, Replicas, Reported, RunQuery, RunRow, Runs,
+    Snapshot, StoreError, StoreHealth, SubjectRow, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
 };
 use uuid::Uuid;
 
@@ -260,6 +261,26 @@ impl Sweeps for SqliteStore {
 
     async fn worker_gc(&self, unheard: Millis, limit: u32) -> Result<Swept, StoreError> {
         self.write(limit as usize, move |tx| sure(sweeps::worker_gc(tx, unheard, limit))).await
+    }
+}
+
+#[async_trait]
+impl Replicas for SqliteStore {
+    async fn join(&self, name: &str, address: &str) -> Result<Joined, StoreError> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        self.write(1, move |tx| sure(replicas::join(tx, &name, &address))).await
+    }
+
+    async fn beat(&self, beat: ReplicaBeat) -> Result<Option<ReplicaView>, StoreError> {
+        self.write(1, move |tx| sure(replicas::beat(tx, &beat))).await
+    }
+
+    async fn adopt(&self, adoption: Adoption) -> Result<Adopted, StoreError> {
+        self.write(adoption.limit as usize, move |tx| sure(replicas::adopt(tx, &adoption))).await
+    }
+
+    async fn homes(&self, replica: ReplicaId) -> Result<Homes, StoreError> {
+        self.read(move |reader| replicas::homes(reader.conn(), replica)).await
     }
 }
 

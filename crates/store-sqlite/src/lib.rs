@@ -18,7 +18,7 @@
 //! | `edit`, `rows`, `sql` | a run under change; rows to values; every statement |
 //! | `create`, `claim`, `report`, `lose`, `control` | operations on runs |
 //! | `serial`, `keys`, `recovery`, `output`, `lease`, `subject` | what follows from them in other rows |
-//! | `catalog`, `workers`, `list`, `history`, `sweeps` | the rest of the contract |
+//! | `catalog`, `workers`, `list`, `history`, `sweeps`, `replicas` | the rest of the contract |
 //!
 //! Decisions are `outlive-core`'s. What happens to a run is an [`edit`]: load, decide, write side rows, save the row.
 
@@ -43,6 +43,7 @@ mod output;
 mod reader;
 mod readers;
 mod recovery;
+mod replicas;
 mod report;
 mod rows;
 mod serial;

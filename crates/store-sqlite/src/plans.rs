@@ -17,6 +17,7 @@ const WALKS: &[(&str, &str)] = &[
     ("random_bytes", "no table at all"),
     ("ready_classes", "its own recursion, one seek for each class"),
     ("recovery_expire", "the oldest ids only, by its inner limit"),
+    ("replica_all", "replicas: a handful"),
     ("store_bytes", "two numbers out of the header"),
     ("worker_gone_expire", "the oldest ids only, by its inner limit"),
 ];

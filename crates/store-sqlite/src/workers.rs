@@ -2,7 +2,7 @@
 
 use crate::fault::{Answer, Done, Fault};
 use crate::lease::{leases_of, open_runs};
-use crate::rows::{column, execute, prepared, runs_by_seq, to_text};
+use crate::rows::{column, execute, observed, prepared, runs_by_seq, stored, to_text};
 use crate::sql;
 use crate::tx::Tx;
 use outlive_core::class::WorkerProfile;
@@ -53,6 +53,8 @@ fn read(row: &Row<'_>) -> Done<Stored> {
         session_open: row.get(15)?,
         replica: ReplicaId(row.get(16)?),
         home_seq: HomeSeq(row.get(17)?),
+        rearmed: row.get(20)?,
+        armed: observed(row.get(21)?),
         losses: row.get(18)?,
     };
     Ok(Stored { row: row_, outbox_key: row.get(19)? })
@@ -178,7 +180,8 @@ pub(crate) fn open_session(tx: &mut Tx<'_>, holder: Holder, replica: ReplicaId) 
     if !row.session_open {
         tell(tx, &row, WorkerEdge::Online, None);
     }
-    execute(tx.conn, sql::WORKER_HOME, &[&holder.worker.0, &replica.0, &tx.now.0])?;
+    let armed = stored(tx.cache.observed);
+    execute(tx.conn, sql::WORKER_HOME, &[&holder.worker.0, &replica.0, &tx.now.0, &armed])?;
     let worker = reread(tx, holder.worker)?;
     let leases = leases_of(tx.conn, holder, |run| tx.match_class(run.class))?;
     Ok(Some(Opened { home_seq: worker.home_seq, worker, leases }))

@@ -26,6 +26,7 @@ pub mod lost_replies;
 pub mod output;
 pub mod recovery;
 pub mod release;
+pub mod replicas;
 pub mod report;
 pub mod retention;
 pub mod salvage;
@@ -159,6 +160,14 @@ macro_rules! every_test {
                 a_scheduled_run_is_queued_when_it_is_due
                 held_and_queued_runs_expire
                 only_a_terminal_run_is_deleted_and_nothing_of_it_stays;
+            replicas:
+                a_seat_is_the_same_replica_again_and_the_earlier_process_is_told
+                what_a_replica_tells_is_read_by_the_others
+                the_sessions_of_a_replica_that_is_gone_are_taken_over_with_what_they_hold
+                a_replica_that_wrote_meanwhile_loses_nothing
+                two_that_take_over_at_once_do_not_both_get_a_session
+                a_session_that_goes_from_hand_to_hand_is_armed_anew_only_twice
+                a_process_takes_its_own_seats_sessions_over_page_by_page;
             report:
                 a_success_ends_the_run_with_its_result
                 a_repeated_end_gets_the_first_answer

@@ -16,14 +16,16 @@
 //! safe. An answer that was a refusal (a conflict, `not found`) is lost like any other.
 
 use crate::{
-    AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError, CreateRequest, Created,
-    FeedFrom, FeedPage, History, Idempotency, LeaseCursor, LeaseRow, Leases, LoseOutcome, Opened, OutputPage,
-    OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered,
-    Registration, Reported, RunQuery, RunRow, Runs, Snapshot, Store, StoreError, StoreHealth, SubjectRow, Sweeps,
-    Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
+    Adopted, Adoption, AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError,
+    CreateRequest, Created, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
+    LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
+    RegisterError, Registered, Registration, ReplicaBeat, ReplicaView, Replicas, Reported, RunQuery, RunRow, Runs,
+    Snapshot, Store, StoreError, StoreHealth, SubjectRow, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
+    WriteError,
 };
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
@@ -188,5 +190,11 @@ passed_through! {
         write announce(notices: Vec<(Wall, Notice)>) -> Result<(), StoreError>;
         write retention(limit: u32) -> Result<Swept, StoreError>;
         write worker_gc(unheard: Millis, limit: u32) -> Result<Swept, StoreError>;
+    }
+    Replicas {
+        write join(name: &str, address: &str) -> Result<Joined, StoreError>;
+        write beat(beat: ReplicaBeat) -> Result<Option<ReplicaView>, StoreError>;
+        write adopt(adoption: Adoption) -> Result<Adopted, StoreError>;
+        read homes(replica: ReplicaId) -> Result<Homes, StoreError>;
     }
 }

@@ -11,6 +11,7 @@
 //! | [`Workers`] | registration, homes, drain, leave |
 //! | [`History`] | output, attempts, events, recoveries, subjects, the feed |
 //! | [`Sweeps`] | background duties, each a bounded, idempotent tick |
+//! | [`Replicas`] | several servers over one store: their rows, and homes that move |
 //!
 //! **Time.** A store holds a clock for its wall time; observed time comes in with [`Sweeps::advance_observed`] and is read back
 //! from its row, so that limits in observed time survive restarts and moves.
@@ -31,6 +32,7 @@ pub use types::*;
 
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
+use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::Item;
@@ -175,6 +177,24 @@ pub trait Sweeps: Send + Sync {
     async fn worker_gc(&self, unheard: outlive_core::Millis, limit: u32) -> Result<Swept, StoreError>;
 }
 
+/// Several servers over one store. The rules are `outlive_core::engine::replicas`; a store that only one process can open needs
+/// none of this.
+#[async_trait]
+pub trait Replicas: Send + Sync {
+    /// A process takes the seat of that name, from whoever had it. The same name is the same replica, so that the homes of
+    /// sessions stay true over a restart.
+    async fn join(&self, name: &str, address: &str) -> Result<Joined, StoreError>;
+    /// Writes this replica's row and reads all rows, in one transaction, each second. `None`: another process has taken the
+    /// seat; nothing was written, and this process must end.
+    async fn beat(&self, beat: ReplicaBeat) -> Result<Option<ReplicaView>, StoreError>;
+    /// Takes a page of workers over from a replica, if its row is still the one that was read (compare-and-set), or, at a start,
+    /// from the earlier process in the same seat. Each gets a new `home_seq`; while it has been taken over fewer than
+    /// `REARMED_AT_MOST` times since a session of it opened, also a new `armed`. The other replica's `taken` rises.
+    async fn adopt(&self, adoption: Adoption) -> Result<Adopted, StoreError>;
+    /// The open sessions whose home is this replica, with how often others have taken from it, in one snapshot.
+    async fn homes(&self, replica: outlive_core::ReplicaId) -> Result<Homes, StoreError>;
+}
+
 /// The whole contract.
-pub trait Store: Catalog + Runs + Leases + Workers + History + Sweeps {}
-impl<T: Catalog + Runs + Leases + Workers + History + Sweeps> Store for T {}
+pub trait Store: Catalog + Runs + Leases + Workers + History + Sweeps + Replicas {}
+impl<T: Catalog + Runs + Leases + Workers + History + Sweeps + Replicas> Store for T {}

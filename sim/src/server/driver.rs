@@ -38,7 +38,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
         match effect {
             Effect::Breaker(why) => w.log(format_args!("breaker: {why:?}")),
             Effect::Say(_, conn, message) => say(w, conn, message, staged),
-            Effect::Order(..) => {}
+            Effect::Order(..) | Effect::WriteRow(_) | Effect::AdoptFrom { .. } | Effect::ReadHomes => {}
             Effect::Claim(wanted) => claim(w, &wanted),
             Effect::Verdict(wanted) => {
                 if !wanted.again {
@@ -76,6 +76,7 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
         Say::Cancel(l, reason) => ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason },
         Say::Drain => ServerMessage::Drain,
         Say::BeatAck(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: false },
+        Say::Unsure(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: true },
         Say::Close(why) => {
             last = true;
             let why = match why {
@@ -209,6 +210,8 @@ pub(crate) fn session_info(
         home_seq,
         draining: worker.draining,
         leases,
+        rearmed: worker.rearmed,
+        armed: worker.armed,
     }
 }
 
@@ -221,6 +224,8 @@ pub(crate) fn ghost(holder: Holder, leases: Vec<LeaseInfo>) -> SessionInfo {
         home_seq: HomeSeq(0),
         draining: true,
         leases,
+        rearmed: 0,
+        armed: outlive_core::Observed(0),
     }
 }
 

@@ -13,11 +13,14 @@
 //! Kubernetes' zone eviction limits). Evidence 1-3 needs no silence and acts meanwhile. Sessions that were absent when the
 //! breaker closed do not open it again: a fleet that lost power is recovered later, never never.
 //!
+//! In a cluster the counts of all replicas are added: a third of all workers is a mass, however few of them are at home here.
+//!
 //! Reaping by absence also passes a rate ([`Reap`]), so that what comes after the breaker comes in an order and at a pace
 //! that the store and the surviving workers bear.
 
 use super::session::Session;
 use crate::time::{Millis, Observed};
+use serde::{Deserialize, Serialize};
 
 /// Fewer absent sessions than this never open it.
 const LEAST: usize = 3;
@@ -56,6 +59,52 @@ impl Opened {
         match self {
             Self::Silent { absent, of } => format!("{absent} of {of} workers fell silent at once"),
             Self::Closed { absent, of } => format!("{absent} of {of} workers lost their connections at once"),
+        }
+    }
+}
+
+/// Sessions counted: what a replica tells the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// All that can be heard at all.
+    pub sessions: u32,
+    /// Silent for half their TTL.
+    pub silent: u32,
+    /// Closed within one window.
+    pub closed: u32,
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        let Self { sessions, silent, closed } = self;
+        Self {
+            sessions: sessions.saturating_add(other.sessions),
+            silent: silent.saturating_add(other.silent),
+            closed: closed.saturating_add(other.closed),
+        }
+    }
+}
+
+impl Tally {
+    /// Without those of an earlier count that may still be absent.
+    fn without(self, earlier: Self) -> Self {
+        let silent = self.silent.saturating_sub(earlier.silent);
+        let closed = self.closed.saturating_sub(earlier.closed);
+        let left_out = (self.silent - silent).max(self.closed - closed);
+        Self { sessions: self.sessions.saturating_sub(left_out), silent, closed }
+    }
+
+    fn opens(self) -> Option<Opened> {
+        let of = self.sessions as usize;
+        let more = |n: usize, percent: usize| n >= LEAST && n * 100 > of * percent;
+        let (silent, closed) = (self.silent as usize, self.closed as usize);
+        if more(silent, SILENT_PERCENT) {
+            Some(Opened::Silent { absent: silent, of })
+        } else if more(closed, CLOSED_PERCENT) {
+            Some(Opened::Closed { absent: closed, of })
+        } else {
+            None
         }
     }
 }
@@ -100,16 +149,14 @@ impl Census {
         census
     }
 
-    fn opens(&self) -> Option<Opened> {
-        let more = |n: usize, percent: usize| n >= LEAST && n * 100 > self.sessions * percent;
-        let of = self.sessions;
-        if more(self.silent, SILENT_PERCENT) {
-            Some(Opened::Silent { absent: self.silent, of })
-        } else if more(self.closed, CLOSED_PERCENT) {
-            Some(Opened::Closed { absent: self.closed, of })
-        } else {
-            None
-        }
+    pub(super) fn tally(&self) -> Tally {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Tally { sessions: count(self.sessions), silent: count(self.silent), closed: count(self.closed) }
+    }
+
+    /// By this home alone, or by the whole cluster.
+    fn opens(&self, others: Tally) -> Option<Opened> {
+        self.tally().opens().or_else(|| (self.tally() + others).opens())
     }
 }
 
@@ -117,13 +164,15 @@ impl Census {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     open: Option<(Opened, Observed)>,
+    /// Of other replicas, absent when it closed: they do not open it again.
+    pardoned: Tally,
     /// Never opens: for histories that are played to see what it would have hidden.
     disabled: bool,
 }
 
 impl Breaker {
     pub(super) const fn disabled() -> Self {
-        Self { open: None, disabled: true }
+        Self { open: None, pardoned: Tally { sessions: 0, silent: 0, closed: 0 }, disabled: true }
     }
 
     pub(super) fn is_open(&self) -> Option<Opened> {
@@ -131,21 +180,24 @@ impl Breaker {
     }
 
     /// A verdict by absence is due: does it open? True if it just did.
-    pub(super) fn doubts(&mut self, census: &Census, now: Observed) -> bool {
+    pub(super) fn doubts(&mut self, census: &Census, others: Tally, now: Observed) -> bool {
         if self.disabled || self.open.is_some() {
             return false;
         }
-        self.open = census.opens().map(|why| (why, now));
+        let Tally { silent, closed, .. } = self.pardoned;
+        self.pardoned = Tally { silent: silent.min(others.silent), closed: closed.min(others.closed), sessions: 0 };
+        self.open = census.opens(others.without(self.pardoned)).map(|why| (why, now));
         self.open.is_some()
     }
 
     /// It is open, and the judge is punctual: does it close? True if it just did.
-    pub(super) fn settles(&mut self, census: &Census, now: Observed) -> bool {
+    pub(super) fn settles(&mut self, census: &Census, others: Tally, now: Observed) -> bool {
         let Some((_, since)) = self.open else { return false };
         let proved = now.since(since) >= PROOF && census.heard > since;
         let quiet = now.since(since.max(census.newest)) >= QUIET;
         if proved || quiet {
             self.open = None;
+            self.pardoned = others;
         }
         proved || quiet
     }
@@ -203,7 +255,7 @@ mod tests {
 
     #[test]
     fn it_opens_for_three_and_the_share_and_not_below() {
-        let opens = |sessions, silent, closed| census(sessions, silent, closed).opens().is_some();
+        let opens = |sessions, silent, closed| census(sessions, silent, closed).opens(Tally::default()).is_some();
         assert!(opens(9, 3, 0) && !opens(10, 3, 0), "more than 30 %");
         assert!(!opens(2, 2, 0) && !opens(3, 2, 0), "two may simply have died");
         assert!(opens(3, 0, 3) && opens(10, 0, 10));
@@ -213,20 +265,20 @@ mod tests {
     #[test]
     fn it_closes_when_another_worker_is_heard_or_nobody_new_is_absent() {
         let mut breaker = Breaker::default();
-        assert!(breaker.doubts(&census(3, 3, 0), Observed(10_000)));
+        assert!(breaker.doubts(&census(3, 3, 0), Tally::default(), Observed(10_000)));
         let heard = |at| Census { heard: Observed(at), ..census(4, 3, 0) };
-        assert!(!breaker.clone().settles(&heard(11_000), Observed(12_900)));
-        assert!(!breaker.clone().settles(&heard(9_000), Observed(13_000)), "heard before it opened");
-        assert!(breaker.clone().settles(&heard(11_000), Observed(13_000)));
+        assert!(!breaker.clone().settles(&heard(11_000), Tally::default(), Observed(12_900)));
+        assert!(!breaker.clone().settles(&heard(9_000), Tally::default(), Observed(13_000)), "heard before it opened");
+        assert!(breaker.clone().settles(&heard(11_000), Tally::default(), Observed(13_000)));
         let late = Census { newest: Observed(20_000), ..census(4, 4, 0) };
-        assert!(!breaker.clone().settles(&late, Observed(49_900)));
-        assert!(breaker.settles(&late, Observed(50_000)));
+        assert!(!breaker.clone().settles(&late, Tally::default(), Observed(49_900)));
+        assert!(breaker.settles(&late, Tally::default(), Observed(50_000)));
         assert_eq!(breaker.is_open(), None);
     }
 
     #[test]
     fn a_disabled_one_never_opens() {
-        assert!(!Breaker::disabled().doubts(&census(100, 100, 0), Observed(0)));
+        assert!(!Breaker::disabled().doubts(&census(100, 100, 0), Tally::default(), Observed(0)));
     }
 
     #[test]

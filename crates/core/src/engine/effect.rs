@@ -2,10 +2,11 @@
 
 use super::breaker::Opened;
 use super::input::ConnId;
+use super::replicas::OwnRow;
 use super::status::Status;
 use crate::run::Evidence;
 use crate::time::Millis;
-use crate::{ClassId, Holder, HomeSeq, LeaseRef, Reason};
+use crate::{ClassId, Holder, HomeSeq, LeaseRef, Reason, ReplicaId};
 
 /// Names a claim until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,8 @@ pub enum Say {
     Drain,
     /// The beat is confirmed.
     BeatAck(u64),
+    /// The beat is heard, and confirms nothing: the session's home may be elsewhere by now.
+    Unsure(u64),
     /// The connection ends after this.
     Close(CloseWhy),
 }
@@ -103,4 +106,15 @@ pub enum Effect {
     Announce(Holder, Status),
     /// The breaker opened, or closed.
     Breaker(Option<Opened>),
+    /// Write this replica's row and read the others'; answered by `Rows` or `RowUnwritten`.
+    WriteRow(OwnRow),
+    /// Take over the sessions of a replica that is gone, if its row is still this one; each is then an `Adopt`.
+    AdoptFrom {
+        /// Whose.
+        replica: ReplicaId,
+        /// The row.
+        beat: i64,
+    },
+    /// Read which sessions have their home here; answered by `Homes` or `HomesUnread`.
+    ReadHomes,
 }

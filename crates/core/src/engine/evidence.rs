@@ -9,6 +9,7 @@ use super::breaker::Census;
 use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
 use super::input::{CloseKind, ConnId, Presence, SessionInfo, VerdictResult};
 use super::observed::{Senses, TICK};
+use super::replicas::Cluster;
 use super::session::{Connection, Session};
 use super::status::Status;
 use crate::policy::derive;
@@ -17,7 +18,7 @@ use crate::time::{Millis, Mono};
 use crate::{Holder, HomeSeq, LeaseRef, Reason};
 
 /// How often a countdown begins anew in one silence: a store that comes and goes must not keep a dead worker's runs for ever.
-const REARMED_AT_MOST: u8 = 2;
+pub const REARMED_AT_MOST: u8 = 2;
 
 /// A stall up to this long leaves the end of a connection evidence: the window begins when the end is read, and half a window
 /// more or less is within the margin of the agents' trust. After a longer one it is silence.
@@ -33,6 +34,7 @@ impl Engine {
         self.effects.extend(uncertain.into_iter().map(Effect::Verdict));
         let observed = self.observed.now();
         self.closed.tick(observed);
+        self.replicas_tick(now);
         self.breaker_settles();
         while let Some(&(due, holder)) = self.timers.first()
             && due <= observed
@@ -75,7 +77,8 @@ impl Engine {
         let (observed, sessions) = (self.observed.now(), &self.sessions);
         // Once for all that is due in this tick.
         let census = *self.census.get_or_insert_with(|| Census::of(sessions.values(), observed));
-        if self.breaker.doubts(&census, observed) {
+        let others = self.cluster.as_ref().map(|c| c.others(observed)).unwrap_or_default();
+        if self.breaker.doubts(&census, others, observed) {
             self.effects.push(Effect::Breaker(self.breaker.is_open()));
             return false;
         }
@@ -91,7 +94,8 @@ impl Engine {
         }
         let observed = self.observed.now();
         let census = Census::of(self.sessions.values(), observed);
-        if !self.breaker.settles(&census, observed) {
+        let others = self.cluster.as_ref().map(|c| c.others(observed)).unwrap_or_default();
+        if !self.breaker.settles(&census, others, observed) {
             return;
         }
         self.effects.push(Effect::Breaker(None));
@@ -306,7 +310,15 @@ impl Engine {
         if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
             self.say(holder, Say::Close(CloseWhy::Superseded));
         }
+        let (rearmed, armed) = (info.rearmed, self.local(info.armed));
         self.admit(info, None, false, now);
+        if let Some(session) = self.sessions.get_mut(&holder) {
+            session.rearmed = rearmed;
+            // One that goes from hand to hand is not armed for ever.
+            if rearmed > REARMED_AT_MOST {
+                session.heard = session.heard.min(armed);
+            }
+        }
         self.reschedule(holder);
     }
 
@@ -317,7 +329,7 @@ impl Engine {
         if !self.sessions.contains_key(&holder) {
             return self.adopt(info, now);
         }
-        let leases = self.still_open(info.leases);
+        let leases = self.local_leases(info.leases);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         for lease in &leases {
             if !session.leases.contains_key(&lease.lease.run_id) {
@@ -342,6 +354,7 @@ impl Engine {
         {
             self.say(holder, Say::Close(CloseWhy::Superseded));
         }
+        self.opened_here(holder, info.home_seq, now);
         self.admit(info, conn, proxied, now);
         self.effects.push(Effect::Announce(holder, Status::Online));
         self.reschedule(holder);
@@ -376,10 +389,11 @@ impl Engine {
             timer: None,
             revocations: 0,
             ending: false,
+            shared: self.cluster.as_ref().map(Cluster::of_session).unwrap_or_default(),
             least,
         };
-        for lease in &self.still_open(info.leases) {
-            session.hold(lease, 0, observed);
+        for lease in self.local_leases(info.leases) {
+            session.hold(&lease, 0, observed);
         }
         session.revoke_again(&revoked);
         session.heartbeat = session.needed_beat();
@@ -398,7 +412,7 @@ impl Engine {
 
     pub(super) fn heard(&mut self, holder: Holder, conn: Option<ConnId>, now: Mono) {
         let observed = self.observed.stamp(now);
-        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let Some(session) = self.sessions.get_mut(&holder) else { return self.heard_of(holder, now) };
         let current = session.conn.as_ref().map(|c| c.id);
         // Not the bytes of a connection that it has given up.
         if current == conn || conn.is_none() {

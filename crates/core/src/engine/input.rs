@@ -2,6 +2,7 @@
 
 use super::effect::{ClaimToken, VerdictWanted};
 use super::observed::Senses;
+use super::replicas::{Homes, Rows};
 use crate::class::{MatchClass, WorkerProfile};
 use crate::policy::Liveness;
 use crate::time::{Millis, Observed};
@@ -53,6 +54,10 @@ pub struct SessionInfo {
     pub draining: bool,
     /// What it holds.
     pub leases: Vec<LeaseInfo>,
+    /// How often its countdown was begun anew by an adoption since a session of it opened.
+    pub rearmed: u8,
+    /// The store's observed clock when it was last given a full TTL.
+    pub armed: Observed,
 }
 
 /// A beat.
@@ -155,6 +160,16 @@ pub enum Input {
     Revoke(Holder, Reason),
     /// The audit met these open leases; whatever the engine does not know of them, it takes under its watch.
     Audit(SessionInfo),
+    /// This replica's row is written, and those of the others are read.
+    Rows(Rows),
+    /// The row was not written, or it is not known whether it was.
+    RowUnwritten,
+    /// The sessions whose home this replica is.
+    Homes(Homes),
+    /// They could not be read.
+    HomesUnread,
+    /// The store has another home for a session, elsewhere.
+    Moved(Holder, HomeSeq),
 }
 
 /// Whether a proxy stands between agent and server, which may close connections for reasons of its own.

@@ -179,7 +179,7 @@ impl Engine {
         }
         let observed = self.observed.stamp(now);
         // The audit may have met a lease before this answer did, and it may have been closed since.
-        result.leases = self.still_open(result.leases);
+        result.leases = self.local_leases(result.leases);
         let pushed = u32::try_from(result.leases.len()).unwrap_or(u32::MAX);
         let current = self.sessions.get_mut(&pending.holder).filter(|s| s.home_seq == pending.home_seq);
         let Some(session) = current else {

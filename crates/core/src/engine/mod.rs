@@ -15,6 +15,8 @@
 //! What is kept here is memory: ownership of a run is in the store, and every [`effect::ClaimWanted`] and
 //! [`effect::VerdictWanted`] is checked again there, in its own transaction, against (incarnation, home, `home_seq`).
 //!
+//! Several replicas over one store are [`replicas`]: rows, notes, adoption.
+//!
 //! All verdicts by absence leave through one gate (`evidence::gate`): a punctual judge, a closed [`breaker`], and its rate.
 
 pub mod breaker;
@@ -25,6 +27,7 @@ pub mod input;
 mod matching;
 pub mod observed;
 mod reconcile;
+pub mod replicas;
 mod session;
 pub mod status;
 #[cfg(test)]
@@ -32,9 +35,12 @@ mod tests;
 pub mod trust;
 
 pub use breaker::Opened;
+pub use breaker::Tally;
 pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
+pub use evidence::REARMED_AT_MOST;
 pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Presence, SessionInfo, VerdictResult};
 pub use observed::{HeldBack, ObservedClock, Senses, TICK};
+pub use replicas::{Homes, Note, OwnRow, PeerRow, Rows, Seat};
 pub use status::Status;
 
 use crate::policy::{Liveness, QueuePolicy};
@@ -43,6 +49,7 @@ use crate::{Holder, LeaseRef, QueueId, Reason};
 use breaker::{Breaker, Census, Reap};
 use closed::Closed;
 use matching::Matching;
+use replicas::Cluster;
 use session::Session;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +67,8 @@ pub struct Engine {
     reap: Reap,
     /// Of this tick, once it is needed.
     census: Option<Census>,
+    /// Among other replicas; none: it is the only one.
+    cluster: Option<Cluster>,
     /// Verdicts of which it is not known whether they were written: given again each tick.
     uncertain: Vec<VerdictWanted>,
     effects: Vec<Effect>,
@@ -80,6 +89,7 @@ impl Engine {
             breaker: Breaker::default(),
             reap: Reap::full(observed),
             census: None,
+            cluster: None,
             uncertain: Vec::new(),
             effects: Vec::new(),
         }
@@ -126,6 +136,11 @@ impl Engine {
             Input::Gone(holder, reason) => self.gone(holder, reason),
             Input::Revoke(holder, reason) => self.revoke_all(holder, reason, now),
             Input::Audit(info) => self.audit(info, now),
+            Input::Rows(rows) => self.rows(rows, now),
+            Input::RowUnwritten => self.row_unwritten(),
+            Input::Homes(homes) => self.homes(&homes),
+            Input::HomesUnread => self.homes_unread(),
+            Input::Moved(holder, home_seq) => self.moved(holder, home_seq),
         }
         std::mem::take(&mut self.effects)
     }
@@ -247,6 +262,12 @@ impl Engine {
     fn still_open(&self, mut leases: Vec<LeaseInfo>) -> Vec<LeaseInfo> {
         leases.retain(|info| !self.closed.contains(info.lease));
         leases
+    }
+
+    /// The same, with their times on this engine's clock.
+    fn local_leases(&self, leases: Vec<LeaseInfo>) -> Vec<LeaseInfo> {
+        let leases = self.still_open(leases);
+        leases.into_iter().map(|info| LeaseInfo { since: self.local(info.since), ..info }).collect()
     }
 
     fn cancel(&mut self, holder: Holder, lease: LeaseRef, reason: Reason) {

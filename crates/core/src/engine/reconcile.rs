@@ -27,7 +27,8 @@ impl Engine {
         let judged = if first || beat.timer { self.compare(holder, beat, first, now) } else { self.is_judged(holder) };
         // While a verdict over one of its leases is being written, or its outcome is unknown, nothing is confirmed.
         if !judged {
-            self.say(holder, Say::BeatAck(beat.beat_seq));
+            let unsure = self.doubts_home(holder, now);
+            self.say(holder, if unsure { Say::Unsure(beat.beat_seq) } else { Say::BeatAck(beat.beat_seq) });
         }
         if let Some(connection) = self.sessions.get_mut(&holder).and_then(|s| s.conn.as_mut()) {
             connection.granted = connection.granted.max(beat.credit);

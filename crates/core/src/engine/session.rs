@@ -56,6 +56,15 @@ pub(super) struct Connection {
     pub push_seq: u64,
 }
 
+/// What is different where several replicas share a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shared {
+    /// Others may have taken it over: until its home has been read again its beats extend no trust.
+    pub doubted: bool,
+    /// How much later its silence is judged: what other replicas heard of it must have had its time to come.
+    pub exchange: Millis,
+}
+
 /// A worker incarnation at its home.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
@@ -103,6 +112,8 @@ pub(super) struct Session {
     pub revocations: u32,
     /// The verdict that ends the session is being written.
     pub ending: bool,
+    /// What several replicas change.
+    pub shared: Shared,
     /// The least TTL of its queues: by it an idle session is judged.
     pub least: Liveness,
 }
@@ -236,7 +247,7 @@ impl Session {
         if self.presence == Presence::None {
             return None;
         }
-        let silence = self.heard + self.ttl(policy) + policy.offline_grace;
+        let silence = self.heard + self.ttl(policy) + policy.offline_grace + self.shared.exchange;
         let (at, evidence) = match self.closed {
             Some((at, _)) if policy.takeover == Takeover::Fast => {
                 let closed = at + self.window() + policy.offline_grace;

@@ -7,6 +7,8 @@ use crate::run::Evidence;
 use crate::{ClassId, Epoch, HomeSeq, Incarnation, QueueId, RunId, Wall, WorkerId};
 use std::sync::Arc;
 
+mod replicas;
+
 const Q: QueueId = QueueId(1);
 const C: ClassId = ClassId(1);
 
@@ -78,6 +80,8 @@ impl World {
             home_seq: HomeSeq(n),
             draining: false,
             leases,
+            rearmed: 0,
+            armed: Observed(0),
         };
         self.put(Input::Open(info, Some(conn(n)), false))
     }
@@ -355,6 +359,8 @@ fn a_worker_that_does_not_beat_is_under_claim_ttl_alone() {
         home_seq: HomeSeq(1),
         draining: false,
         leases: vec![],
+        rearmed: 0,
+        armed: Observed(0),
     };
     info_.leases = vec![LeaseInfo { since: Observed(500), ..info(7, policy()) }];
     world.put(Input::Open(info_, None, false));
@@ -417,6 +423,8 @@ fn a_queue_that_becomes_known_changes_the_beat_before_its_first_run() {
         home_seq: HomeSeq(1),
         draining: false,
         leases: vec![],
+        rearmed: 0,
+        armed: Observed(0),
     };
     world.put(Input::Open(info, Some(conn(1)), false));
     world.beat(1, 1, 1, &[]);
@@ -481,6 +489,8 @@ fn a_polling_worker_is_told_a_cancel_and_a_drain_until_they_are_over() {
         home_seq: HomeSeq(1),
         draining: false,
         leases: vec![info(1, policy()), info(2, policy())],
+        rearmed: 0,
+        armed: Observed(0),
     };
     world.put(Input::Open(info, None, false));
     assert!(orders(&world, 1).is_empty());
@@ -510,6 +520,8 @@ fn a_drain_is_told_again_on_a_new_connection() {
         home_seq: HomeSeq(9),
         draining: true,
         leases: vec![info(1, policy())],
+        rearmed: 0,
+        armed: Observed(0),
     };
     world.put(Input::Open(open, Some(conn), false));
     let answered = world.put(Input::Beat(holder(1), conn, beat));
@@ -663,6 +675,8 @@ fn what_is_taken_while_the_connection_is_away_stays_taken_on_the_next_one() {
             home_seq: HomeSeq(9),
             draining: true,
             leases: vec![info(1, policy())],
+            rearmed: 0,
+            armed: Observed(0),
         };
         world.put(Input::Open(open, Some(ConnId(77)), false));
         let held = if names_it { vec![lease(1)] } else { Vec::new() };

@@ -62,7 +62,7 @@ mod tests {
         assert!(matches!(examine(&path), Ok(StoreState::Sound { schema: 1.., .. })));
         made(&path);
         let conn = Connection::open(&path).unwrap();
-        conn.execute("UPDATE refinery_schema_history SET version = version + 97", []).unwrap();
+        conn.execute("UPDATE refinery_schema_history SET version = 99 WHERE version = (SELECT max(version) FROM refinery_schema_history)", []).unwrap();
         drop(conn);
         assert!(matches!(examine(&path), Ok(StoreState::Newer { schema: 99, .. })));
         let mut file = File::options().write(true).open(&path).unwrap();

@@ -9,7 +9,7 @@ use crate::token::Signer;
 use outlive_core::clock::Clock;
 use outlive_core::engine::Engine;
 use outlive_core::{Mono, ReplicaId};
-use outlive_store::{Store, StoreState};
+use outlive_store::{Exchange, Store, StoreError, StoreState};
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use tokio::sync::watch;
 /// Shared by all.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
+    /// The way to other replicas, if there may be any.
+    pub(crate) exchange: Option<Arc<dyn Exchange>>,
     pub(crate) driver: Driver,
     pub(crate) catalog: CatalogCache,
     pub(crate) hub: Hub,
@@ -56,13 +58,29 @@ pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
     }
 }
 
-impl App {
-    /// Opens the store and reads what a server keeps in memory.
-    pub(crate) async fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
-        let store: Arc<dyn Store> = match &config.store {
-            StoreLocation::Sqlite(path) => Arc::new(SqliteStore::open(path, Arc::clone(&clock))?),
-            StoreLocation::Memory => Arc::new(SqliteStore::in_memory(Arc::clone(&clock))?),
+/// What a server stands on.
+pub struct Backend {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The way to other replicas over the same store; none if this is the only process that can have it open.
+    pub exchange: Option<Arc<dyn Exchange>>,
+}
+
+impl Backend {
+    /// Opens the store that is named.
+    pub(crate) fn open(location: &StoreLocation, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let store: Arc<dyn Store> = match location {
+            StoreLocation::Sqlite(path) => Arc::new(SqliteStore::open(path, Arc::clone(clock))?),
+            StoreLocation::Memory => Arc::new(SqliteStore::in_memory(Arc::clone(clock))?),
         };
+        Ok(Self { store, exchange: None })
+    }
+}
+
+impl App {
+    /// Reads what a server keeps in memory.
+    pub(crate) async fn open(config: Config, backend: Backend, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let Backend { store, exchange } = backend;
         let snapshot = store.load().await?;
         let now = clock.mono();
         let app = Self {
@@ -83,6 +101,7 @@ impl App {
             metrics: crate::metrics::handle(),
             disk: crate::disk::Disk::of(&config),
             store,
+            exchange,
             clock,
             config,
         };

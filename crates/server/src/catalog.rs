@@ -83,6 +83,14 @@ impl CatalogCache {
         self.queue(id).map(|q| q.policy.clone()).unwrap_or_default()
     }
 
+    pub(crate) fn has_class(&self, id: ClassId) -> bool {
+        self.read(|m| m.by_id.contains_key(&id))
+    }
+
+    fn has_queue(&self, row: &QueueRow) -> bool {
+        self.read(|m| m.queues.get(&row.id).is_some_and(|known| **known == *row))
+    }
+
     pub(crate) fn classes_of(&self, queue: QueueId) -> Vec<ClassId> {
         self.read(|m| m.by_id.values().filter(|c| c.queue == queue).map(|c| c.id).collect())
     }
@@ -106,6 +114,18 @@ impl App {
         });
     }
 
+    /// What is new in the store: another replica may have made or changed it.
+    pub(crate) async fn learn_catalog(self: &Arc<Self>) -> Result<(), StoreError> {
+        let snapshot = self.store.load().await?;
+        for queue in snapshot.queues.into_iter().filter(|q| !self.catalog.has_queue(q)) {
+            self.learn_queue(queue);
+        }
+        for class in snapshot.classes.into_iter().filter(|c| !self.catalog.has_class(c.id)) {
+            self.learn_class(class);
+        }
+        Ok(())
+    }
+
     /// Whether a run of this class was created before.
     pub(crate) fn knows(&self, class: &MatchClass) -> bool {
         self.catalog.read(|m| m.classes.contains_key(class))
@@ -119,10 +139,7 @@ impl App {
         let row = self.store.intern_class(class.clone()).await?;
         let known = (row.id, row.queue);
         if self.catalog.queue(row.queue).is_none() {
-            let snapshot = self.store.load().await?;
-            for queue in snapshot.queues.into_iter().filter(|q| q.id == row.queue) {
-                self.learn_queue(queue);
-            }
+            self.learn_catalog().await?;
         }
         self.learn_class(row);
         Ok(known)

@@ -525,8 +525,6 @@ impl App {
                 let leases = leases.iter().map(|row| self.lease_info(row)).collect();
                 self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
             }
-        } else if self.driver.session(holder).is_some_and(|s| s.held == 0) {
-            self.input(Input::Gone(holder, outlive_core::Reason::WorkerReplaced));
         } else {
             self.input(Input::Revoke(holder, outlive_core::Reason::WorkerReplaced));
         }

@@ -14,6 +14,7 @@ mod catalog;
 mod commit;
 mod disk;
 mod driver;
+mod errands;
 mod extract;
 mod hub;
 mod listen;
@@ -29,7 +30,7 @@ mod start;
 mod token;
 mod view;
 
-pub use app::examine;
+pub use app::{Backend, examine};
 pub use openapi::openapi;
 pub use outlive_store::StoreState;
-pub use start::{Config, Server, StartError, StoreLocation, start};
+pub use start::{Config, Server, StartError, StoreLocation, start, start_on};

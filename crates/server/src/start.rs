@@ -1,11 +1,12 @@
 //! Starting and stopping.
 
-use crate::app::App;
+use crate::app::{App, Backend};
 use crate::{listen, router, services, session};
 use outlive_api::clock::SystemClock;
 use outlive_api::ops::Setting;
 use outlive_api::session::{CloseReason, ServerMessage};
 use outlive_core::Millis;
+use outlive_core::clock::Clock;
 use outlive_core::engine::{Input, LeaseInfo, Presence, SessionInfo};
 use outlive_store::StoreError;
 use std::collections::BTreeMap;
@@ -104,8 +105,28 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         return Err(StartError::NotLoopback(config.listen));
     }
     let listener = bind(config.listen).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let backend = Backend::open(&config.store, &clock)?;
+    serve(config, backend, listener, clock).await
+}
+
+/// Starts a server on a backend that is open already: how tests put several replicas over one store.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start_on(config: Config, backend: Backend) -> Result<Server, StartError> {
+    let listener = bind(config.listen).await?;
+    serve(config, backend, listener, Arc::new(SystemClock)).await
+}
+
+async fn serve(
+    config: Config,
+    backend: Backend,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+) -> Result<Server, StartError> {
     let address = listener.local_addr().map_err(|e| listen_error(config.listen, &e))?;
-    let app = App::open(config, Arc::new(SystemClock)).await?;
+    let app = App::open(config, backend, clock).await?;
     let (stop_http, stopped) = watch::channel(false);
     let router = router::router(Arc::clone(&app));
     let served = Arc::clone(&app);

@@ -110,7 +110,8 @@ pub enum Errand {
 /// The way between replicas. One replica's end of it.
 #[async_trait]
 pub trait Exchange: Send + Sync {
-    /// The next hints of other replicas' commits; waits for them. Comes at least each second, empty if nothing was heard.
+    /// The next hints of other replicas' commits; waits for them. Comes at least each second, empty if nothing was heard; what can
+    /// be read as a level is then in it again: `catalog` if queues or classes changed, `errands` if any wait.
     async fn hints(&self) -> Hints;
     /// Writes an errand for another replica.
     async fn tell(&self, to: ReplicaId, errand: Errand) -> Result<(), StoreError>;

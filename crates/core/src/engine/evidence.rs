@@ -229,6 +229,9 @@ impl Engine {
     pub(super) fn revoke_all(&mut self, holder: Holder, reason: Reason, now: Mono) {
         let evidence = if reason == Reason::Evicted { Evidence::Person } else { Evidence::NewerIncarnation };
         let Some(session) = self.sessions.get_mut(&holder) else { return };
+        if reason == Reason::WorkerReplaced && session.leases.is_empty() {
+            return self.gone(holder, reason);
+        }
         session.draining = true;
         let may_be_alive = session.presence == Presence::Session;
         let leases: Vec<_> = session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect();

@@ -16,7 +16,7 @@ use outlive_core::engine::Input;
 use outlive_core::limits::sizes;
 use outlive_core::policy::derive;
 use outlive_core::{Millis, Reason};
-use outlive_store::{Presence, RegisterError, Registered, Registration, WorkerRow};
+use outlive_store::{Errand, Presence, RegisterError, Registered, Registration, WorkerRow};
 use std::sync::Arc;
 
 /// What a polling worker is taken to do if it declares nothing.
@@ -132,7 +132,10 @@ impl App {
     /// Whether the session that has a name is there: connected and heard within two beats, or polled within one interval.
     async fn name_answers(&self, namespace: &str, name: &str) -> Result<bool, Fault> {
         let Some(row) = self.worker_named(namespace, name).await? else { return Ok(false) };
-        let Some(session) = self.driver.session(row.holder()) else { return Ok(false) };
+        let Some(session) = self.driver.session(row.holder()) else {
+            // Another replica hears it, and ends its session when it does not.
+            return Ok(self.exchange.is_some() && row.replica != self.replica && row.session_open);
+        };
         let limit = match row.presence {
             Presence::Session if !session.connected => return Ok(false),
             Presence::Session => Millis(derive::heartbeat(session.least_ttl).0 * ANSWERS_WITHIN_BEATS),
@@ -152,17 +155,16 @@ impl App {
         let Registered { worker, resumed, replaced, same_state_folder } = registered;
         self.catalog.forget_workers();
         if let Some(old) = replaced {
-            if !same_state_folder {
-                // From elsewhere: the old process may be alive; it is told, and what it holds is given time to stop.
-                let holds = self.driver.session(old).is_some_and(|s| s.held > 0);
-                let reason = Reason::WorkerReplaced;
-                self.input(if holds { Input::Revoke(old, reason) } else { Input::Gone(old, reason) });
-            } else if outbox_pending == 0 {
-                self.lose_replaced(old, None).await?;
-                self.input(Input::Gone(old, Reason::WorkerReplaced));
+            let reason = Reason::WorkerReplaced;
+            if same_state_folder {
+                // Its outbox, if there is one, is replayed first; `outbox_done`, or the audit after a TTL, takes the rest back.
+                if outbox_pending == 0 {
+                    self.lose_replaced(old, None).await?;
+                }
+                self.send_home(&worker, Errand::Gone { holder: old, reason }).await?;
             } else {
-                // Its outbox is replayed first; `outbox_done`, or the audit after a TTL, takes the rest back.
-                self.input(Input::Gone(old, Reason::WorkerReplaced));
+                // From elsewhere: the old process may be alive; it is told, and what it holds is given time to stop.
+                self.send_home(&worker, Errand::Revoke { holder: old, reason }).await?;
             }
         }
         let holder = worker.holder();

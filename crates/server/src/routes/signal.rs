@@ -13,6 +13,7 @@ use outlive_api::problem::{Code, Problem};
 use outlive_api::runs::{Run, SignalBody};
 use outlive_core::limits::sizes;
 use outlive_core::{LeaseRef, RunId, State as RunState};
+use outlive_store::Errand;
 use std::sync::Arc;
 
 /// Told to the running attempt; 409 if none runs, or if its worker has no connection at the moment.
@@ -30,7 +31,12 @@ pub(crate) async fn signal(
     let (RunState::Running, Some(holder)) = (state, row.run.holder) else { return Err(not_running(id, state)) };
     let lease = LeaseRef { run_id: id, epoch: row.run.epoch };
     let data = body.data.unwrap_or_else(outlive_core::Json::null);
-    match app.driver.signal(holder, lease, body.name, data) {
+    let signal = Errand::Signal { holder, lease, name: body.name, data };
+    let told = match app.store.worker(holder.worker).await? {
+        Some(worker) => app.send_home(&worker, signal).await?,
+        None => Told::NotReachable,
+    };
+    match told {
         Told::Yes => Ok(Json(app.run_view(row, false).await?)),
         Told::NotReachable => {
             let detail = format!("the worker of run {id} has no connection at the moment; try again in a second");

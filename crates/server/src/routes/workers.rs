@@ -7,10 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use outlive_api::problem::Problem;
 use outlive_api::workers::{Worker, Workers};
-use outlive_core::engine::Input;
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Reason, WorkerId};
-use outlive_store::{Verdict, WorkerMark, WorkerRow};
+use outlive_store::{Errand, Verdict, WorkerMark, WorkerRow};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
@@ -71,7 +70,7 @@ pub(crate) async fn show(
 async fn set_draining(app: Arc<App>, namespace: String, id: WorkerId, draining: bool) -> Reply<Worker> {
     let row = app.worker_of(&namespace, id).await?;
     app.store.mark_worker(id, WorkerMark::Draining(draining)).await?;
-    app.input(Input::Drain(row.holder(), draining));
+    app.send_home(&row, Errand::Drain { holder: row.holder(), draining }).await?;
     app.worker_answer(&namespace, id).await
 }
 
@@ -127,7 +126,7 @@ pub(crate) async fn leave(
                 end_session: true,
             })
             .await?;
-        worker.input(Input::Gone(holder, Reason::WorkerLeft));
+        worker.send_home(&row, Errand::Gone { holder, reason: Reason::WorkerLeft }).await?;
         Ok::<_, Fault>(())
     })
     .await?;
@@ -144,6 +143,6 @@ pub(crate) async fn evict(
 ) -> Reply<Worker> {
     let row = app.worker_of(&namespace, id).await?;
     app.store.mark_worker(id, WorkerMark::Draining(true)).await?;
-    app.input(Input::Revoke(row.holder(), Reason::Evicted));
+    app.send_home(&row, Errand::Revoke { holder: row.holder(), reason: Reason::Evicted }).await?;
     app.worker_answer(&namespace, id).await
 }

@@ -15,6 +15,7 @@
 mod audit;
 mod disk;
 mod due;
+mod exchange;
 mod gauges;
 mod judge;
 mod observed;
@@ -103,6 +104,9 @@ impl Phases {
 pub(crate) fn start(app: &Arc<App>) -> Vec<JoinHandle<()>> {
     let mut loops: Vec<_> = DUTIES.iter().map(|duty| tokio::spawn(keep(Arc::clone(app), duty))).collect();
     loops.push(tokio::spawn(judge::keep(Arc::clone(app))));
+    if let Some(way) = &app.exchange {
+        loops.push(tokio::spawn(exchange::keep(Arc::clone(app), Arc::clone(way))));
+    }
     loops
 }
 

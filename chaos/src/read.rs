@@ -2,7 +2,7 @@
 
 use outlive_api::client::Client;
 use outlive_api::client::calls::RunFilter;
-use outlive_api::client::sse::OutputQuery;
+use outlive_api::client::output::OutputQuery;
 use outlive_api::output::OutputEvent;
 use outlive_api::runs::{Attempt, Run};
 use outlive_core::{Epoch, RunId};

@@ -5,7 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`runs`], [`output`], [`queues`], [`workers`], [`ops`] | bodies of the resource of that name |
+//! | [`runs`], [`output`], [`queues`], [`workers`], [`events`], [`ops`] | bodies of the resource of that name |
 //! | [`session`] | the messages of a worker's WebSocket |
 //! | [`report`] | the items of a report, on every channel |
 //! | [`problem`] | errors |
@@ -14,6 +14,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod events;
 pub mod ops;
 pub mod output;
 pub mod problem;

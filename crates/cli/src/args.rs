@@ -1,8 +1,8 @@
 //! The tree of commands.
 
 use crate::commands::{
-    bench, completions, demo, dev, doctor, explain, openapi, queues, recoveries, run, runs, server, step, stuck,
-    worker, workers,
+    bench, completions, demo, dev, doctor, events, explain, openapi, queues, recoveries, run, runs, server, step,
+    stuck, subjects, worker, workers,
 };
 use crate::context::Global;
 use clap::{Parser, Subcommand};
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Queues(queues::Args),
     Recoveries(recoveries::Args),
     Stuck(stuck::Args),
+    Subjects(subjects::Args),
+    Events(events::Args),
     Step(step::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),

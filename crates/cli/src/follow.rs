@@ -7,7 +7,7 @@ use crate::exit::Failure;
 use crate::ids::spoken;
 use crate::render::table::{Tone, paint};
 use crate::render::{Look, print_bytes, say};
-use outlive_api::client::sse::{OutputQuery, OutputStream};
+use outlive_api::client::output::{OutputQuery, OutputStream};
 use outlive_api::client::{Client, ClientError};
 use outlive_api::output::OutputEvent;
 use outlive_core::{Millis, Reason, RunId, State};

@@ -99,6 +99,8 @@ fn start() -> Done {
         Command::Queues(args) => wait(commands::queues::run(&cx, args)),
         Command::Recoveries(args) => wait(commands::recoveries::run(&cx, args)),
         Command::Stuck(args) => wait(commands::stuck::run(&cx, args)),
+        Command::Subjects(args) => wait(commands::subjects::run(&cx, args)),
+        Command::Events(args) => wait(commands::events::run(&cx, args)),
         Command::Step(args) => commands::step::run(args),
         Command::Doctor(args) => wait(commands::doctor::run(&cx, args)),
         Command::Bench(args) => wait(commands::bench::run(&cx, args)),

@@ -199,7 +199,7 @@ mod tests {
                 runs[which] = Some(to);
                 let active = runs.iter().flatten().filter(|s| !s.is_terminal()).count();
                 let leased = runs.iter().flatten().filter(|s| s.is_leased()).count();
-                prop_assert_eq!((subject.active, subject.working), (active as i64, leased as i64));
+                prop_assert_eq!((subject.active.try_into(), subject.working.try_into()), (Ok(active), Ok(leased)));
                 prop_assert_eq!(told.is_some(), seen != (subject.status(), subject.active));
                 prop_assert_eq!(told.map_or(seen.0, |change| change.previous), seen.0);
             }

@@ -138,10 +138,16 @@ impl App {
         }
         let row = self.store.intern_class(class.clone()).await?;
         let known = (row.id, row.queue);
-        if self.catalog.queue(row.queue).is_none() {
-            self.learn_catalog().await?;
-        }
+        self.queue(row.queue).await?;
         self.learn_class(row);
         Ok(known)
+    }
+
+    /// A queue that a row names; read from the store when it is not known here yet.
+    pub(crate) async fn queue(self: &Arc<Self>, id: QueueId) -> Result<Option<Arc<QueueRow>>, StoreError> {
+        if self.catalog.queue(id).is_none() {
+            self.learn_catalog().await?;
+        }
+        Ok(self.catalog.queue(id))
     }
 }

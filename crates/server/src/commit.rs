@@ -23,6 +23,7 @@ impl App {
             self.inputs(inputs);
         }
         self.hub.wake(commit.changed.iter().map(|c| c.id));
+        self.hub.wake_feed();
         for change in commit.changed.iter().filter(|c| c.from != c.to) {
             self.count(change);
         }
@@ -57,6 +58,13 @@ impl App {
             self.committed(std::mem::take(&mut outcome.commit));
         }
         Ok(outcome)
+    }
+
+    /// A connection, or polling presence, of an incarnation opens here. `None`: it is not the current one.
+    pub(crate) async fn open_session(&self, holder: Holder) -> Result<Option<outlive_store::Opened>, StoreError> {
+        let opened = self.store.open_session(holder, self.replica).await?;
+        self.hub.wake_feed();
+        Ok(opened)
     }
 
     /// Evidence 3: a newer incarnation of the name.

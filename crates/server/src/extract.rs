@@ -158,6 +158,20 @@ impl FromRequestParts<Arc<App>> for QueuePath {
     }
 }
 
+/// The subject in the path.
+pub(crate) struct SubjectPath(pub(crate) String);
+
+impl FromRequestParts<Arc<App>> for SubjectPath {
+    type Rejection = Fault;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Fault> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, app).await;
+        let bad = |_| Fault::field("subject", "is not percent-encoded UTF-8");
+        let name = path.map(|axum::extract::Path(name)| name).map_err(bad)?;
+        check_name("subject", &name)?;
+        Ok(Self(name))
+    }
+}
+
 /// The worker in the path.
 pub(crate) struct WorkerPath(pub(crate) WorkerId);
 

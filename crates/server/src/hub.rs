@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Readers by run.
+/// Readers by run, and of the feed.
 #[derive(Default)]
-pub(crate) struct Hub(Mutex<HashMap<RunId, watch::Sender<u64>>>);
+pub(crate) struct Hub {
+    runs: Mutex<HashMap<RunId, watch::Sender<u64>>>,
+    feed: watch::Sender<u64>,
+}
 
 /// A subscription; ends when it is dropped.
 pub(crate) struct Waiter {
@@ -20,7 +23,7 @@ pub(crate) struct Waiter {
 
 impl Hub {
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<u64>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the readers of these runs.
@@ -36,7 +39,17 @@ impl Hub {
         }
     }
 
-    /// Readers attached now.
+    /// Wakes the readers of the feed.
+    pub(crate) fn wake_feed(&self) {
+        self.feed.send_modify(|n| *n += 1);
+    }
+
+    /// Subscribes to the feed, before the first read.
+    pub(crate) fn feed(&self) -> watch::Receiver<u64> {
+        self.feed.subscribe()
+    }
+
+    /// Readers of output attached now.
     pub(crate) fn readers(&self) -> usize {
         self.map().values().map(watch::Sender::receiver_count).sum()
     }

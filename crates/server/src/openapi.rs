@@ -44,6 +44,8 @@ use utoipa::{Modify, OpenApi};
         routes::queues::resume,
         routes::recoveries::list,
         routes::stuck::list,
+        routes::subjects::show,
+        routes::events::events,
         routes::server::show,
         routes::health::livez,
         routes::health::readyz,

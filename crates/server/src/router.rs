@@ -39,6 +39,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/queues/{name}/resume", post(routes::queues::resume))
         .route("/v1/recoveries", get(routes::recoveries::list))
         .route("/v1/stuck", get(routes::stuck::list))
+        .route("/v1/subjects/{subject}", get(routes::subjects::show))
+        .route("/v1/events", get(routes::events::events))
         .route("/v1/server", get(routes::server::show))
         .route("/livez", get(routes::health::livez))
         .route("/readyz", get(routes::health::readyz))

@@ -2,6 +2,7 @@
 
 use super::http::{Ask, Client, ClientError, escape, json, query};
 use super::servers::Repeat;
+use crate::events::Subject;
 use crate::ops::{Recoveries, Server, StuckRuns};
 use crate::queues::{Queue, Queues};
 use crate::runs::{
@@ -186,6 +187,10 @@ impl Client {
         let run = run.map(|r| r.to_string()).unwrap_or_default();
         let pairs = [("run", run), ("limit", limit.to_string()), ("cursor", cursor.to_owned())];
         self.get(&format!("/v1/recoveries{}", query(&pairs))).await
+    }
+
+    pub async fn subject(&self, subject: &str) -> Result<Subject, ClientError> {
+        self.get(&format!("/v1/subjects/{}", escape(subject))).await
     }
 
     pub async fn stuck(&self) -> Result<StuckRuns, ClientError> {

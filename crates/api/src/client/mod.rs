@@ -5,13 +5,15 @@
 //! | [`http`] | requests, errors, JSON |
 //! | `servers` | which of several servers is asked, and when the next one may be |
 //! | [`calls`] | one method per endpoint |
-//! | [`sse`] | following a run's output |
+//! | [`output`], [`events`] | following a run's output, and the feed; both are server-sent events (`sse`) |
 //! | [`socket`] | a worker's session |
 
 pub mod calls;
+pub mod events;
 pub mod http;
+pub mod output;
 mod servers;
 pub mod socket;
-pub mod sse;
+mod sse;
 
 pub use http::{Client, ClientError};

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod openapi;
 pub(crate) mod queues;
@@ -17,6 +18,7 @@ pub(crate) mod runs_show;
 pub(crate) mod server;
 pub(crate) mod step;
 pub(crate) mod stuck;
+pub(crate) mod subjects;
 pub(crate) mod worker;
 pub(crate) mod workers;
 

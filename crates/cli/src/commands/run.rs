@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure, of_state};
 use crate::follow::{Follow, Followed, follow, say_detached};
 use crate::ids::{new_run as new_run_id, spoken};
 use crate::render::{Format, one, print, say, text};
-use outlive_api::client::sse::OutputQuery;
+use outlive_api::client::output::OutputQuery;
 use outlive_api::client::{Client, ClientError};
 use outlive_api::clock::SystemClock;
 use outlive_api::runs::{ExecInput, NewRun, OnConflict, OutputFormat, Run};
@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Runs with the same one never run at the same time
     #[arg(long, value_name = "KEY", help_heading = "Where and when")]
     serial_key: Option<String>,
+    /// What the run is about, as outlive subjects shows it: an agent, an issue; up to four
+    #[arg(long, value_name = "NAME", help_heading = "Where and when")]
+    subject: Vec<String>,
     /// Not before: a time (RFC 3339), or how long from now
     #[arg(long, value_name = "TIME", value_parser = point_in_time, conflicts_with = "hold", help_heading = "Where and when")]
     run_at: Option<Wall>,
@@ -156,6 +159,7 @@ fn new_run(client: &Client, args: &Args) -> Result<NewRun, Failure> {
         key: args.key.clone(),
         on_conflict,
         serial_key: args.serial_key.clone(),
+        subjects: args.subject.clone(),
         run_at: args.run_at,
         hold: args.hold,
         run_timeout: args.timeout,

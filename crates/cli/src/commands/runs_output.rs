@@ -6,7 +6,7 @@ use crate::exit::{Exit, of_state};
 use crate::follow::{Follow, Followed, follow, say_detached};
 use crate::ids;
 use crate::render::say;
-use outlive_api::client::sse::OutputQuery;
+use outlive_api::client::output::OutputQuery;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -2,6 +2,8 @@
 
 use super::table::{Field, Tone};
 use super::{Look, Row, text};
+use crate::commands::events::Told;
+use outlive_api::events::{ActiveRun, FeedEvent};
 use outlive_api::ops::{Recovery, Setting, StuckRun};
 use outlive_api::queues::Queue;
 use outlive_api::runs::{Attempt, ExecInput, Run, RunEvent};
@@ -195,6 +197,86 @@ impl Row for RunEvent {
 
     fn id(&self) -> String {
         self.r#type.clone()
+    }
+}
+
+/// What a feed's event is about, and what it says of it.
+fn event_text(look: &Look, event: &FeedEvent) -> (String, String) {
+    let reason = event.reason.map(|reason| reason.to_string());
+    let words = |words: Vec<Option<String>>| words.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    if let Some(subject) = &event.subject {
+        let change = format!(
+            "{} → {}, {} active",
+            event.previous.as_deref().unwrap_or_default(),
+            event.status.as_deref().unwrap_or_default(),
+            event.active_count.unwrap_or_default()
+        );
+        let last = event.last.as_ref().map(|last| {
+            let reason = last.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("· last {}{reason}", last.state)
+        });
+        return (subject.clone(), words(vec![Some(change), last]));
+    }
+    if let Some(run) = event.run_id {
+        let state = event.state.map(|state| state.to_string());
+        let epoch = event.epoch.filter(|epoch| epoch.0 > 0).map(|epoch| format!("#{epoch}"));
+        let worker = event.worker_name.as_ref().map(|name| format!("on {name}"));
+        let reason = reason.map(|reason| format!("· {reason}"));
+        return (format!("run {}", text::run_id(look, run)), words(vec![state, epoch, worker, reason]));
+    }
+    if let Some(worker) = &event.worker_name {
+        let start = event.incarnation.map(|n| format!("#{n}"));
+        return (format!("worker {worker}"), words(vec![start, reason]));
+    }
+    let queue = event.queue.as_ref().map(|queue| format!("queue {queue}"));
+    let about = queue.or_else(|| event.phase.as_ref().map(|phase| format!("phase {phase}")));
+    (about.unwrap_or_else(|| "server".to_owned()), event.detail.clone().unwrap_or_default())
+}
+
+impl Row for Told {
+    const COLUMNS: (&'static [&'static str], usize) = (&["AT", "EVENT", "ABOUT", "WHAT", "QUEUE", "ID"], 4);
+    const ELASTIC: &'static [usize] = &[3];
+
+    fn cells(&self, look: &Look) -> Vec<Field> {
+        let event = &self.event;
+        let (about, what) = event_text(look, event);
+        let tone = match event.r#type.as_str() {
+            "attempt.lost" | "worker.offline" | "breaker.opened" | "sweep.failed" => Tone::Bad,
+            "queue.paused" | "run.held" | "attempt.failed" => Tone::Doubt,
+            "worker.online" | "breaker.closed" => Tone::Good,
+            _ => Tone::Plain,
+        };
+        vec![
+            clock(look, event.at).into(),
+            Field::toned(event.r#type.clone(), tone),
+            about.into(),
+            what.into(),
+            event.queue.clone().unwrap_or_default().into(),
+            self.place().into(),
+        ]
+    }
+
+    fn id(&self) -> String {
+        self.place()
+    }
+}
+
+impl Row for ActiveRun {
+    const COLUMNS: (&'static [&'static str], usize) = (&["RUN", "STATE", "WORKER", "AGE", "QUEUE", "KIND"], 6);
+
+    fn cells(&self, look: &Look) -> Vec<Field> {
+        vec![
+            text::run_id(look, self.id).into(),
+            text::state(self.state),
+            self.worker_name.clone().unwrap_or_default().into(),
+            text::age(look, self.created_at).into(),
+            self.queue.clone().into(),
+            self.kind.clone().into(),
+        ]
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
     }
 }
 

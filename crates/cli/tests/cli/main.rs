@@ -9,6 +9,7 @@ mod demos;
 mod dev;
 mod disk_errors;
 mod doctor;
+mod events;
 mod failover;
 mod outage;
 mod outbox;

@@ -103,7 +103,7 @@ impl App {
     /// A call of a worker without a session: it is a sign of life. After a loss or a restart it opens its presence again.
     pub(crate) async fn polling(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
         if self.driver.session(holder).is_none() {
-            let Some(opened) = self.store.open_session(holder, self.replica).await? else {
+            let Some(opened) = self.open_session(holder).await? else {
                 return Err(self.not_current(holder).await);
             };
             let leases = opened.leases.iter().map(|row| self.lease_info(row)).collect();

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod claim;
 pub(crate) mod create;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod output;
 pub(crate) mod queues;
@@ -13,4 +14,5 @@ pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod signal;
 pub(crate) mod stuck;
+pub(crate) mod subjects;
 pub(crate) mod workers;

@@ -170,7 +170,7 @@ impl App {
         let holder = worker.holder();
         let mut leases = Vec::new();
         if presence != Presence::Session
-            && let Some(opened) = self.store.open_session(holder, self.replica).await?
+            && let Some(opened) = self.open_session(holder).await?
         {
             let known = opened.leases.iter().map(|row| self.lease_info(row)).collect();
             self.input(Input::Open(session_info(&opened.worker, opened.home_seq, known), None, false));

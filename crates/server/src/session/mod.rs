@@ -53,7 +53,7 @@ pub(crate) async fn open(
     app.input(Input::Heard(holder, None));
     let local = headers.get(outlive_api::LOCAL_ADDRESS_HEADER).and_then(|v| v.to_str().ok());
     let proxied = local.and_then(|l| l.parse::<SocketAddr>().ok()).is_some_and(|own| own != peer);
-    let Some(opened) = app.store.open_session(holder, app.replica).await? else {
+    let Some(opened) = app.open_session(holder).await? else {
         return Err(app.not_current(holder).await);
     };
     let upgrade = upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT);

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_sessions;
 mod cut;
+mod events;
 mod lost_answers;
 mod polling;
 mod raw;

@@ -2,7 +2,7 @@
 
 use crate::exit::Failure;
 use outlive_api::client::Client;
-use outlive_api::client::sse::OutputQuery;
+use outlive_api::client::output::OutputQuery;
 use outlive_api::output::OutputEvent;
 use outlive_core::{Epoch, RunId};
 

@@ -8,6 +8,7 @@
 //! | [`run`] | what happens to a run when somebody creates, claims, reports, loses or cancels it |
 //! | [`engine`] | when a worker is dead, who gets which work, what each connection is told |
 //! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
+//! | [`replica_name`] | what a server is called among those that share a store |
 //! | [`resources`] | what one attempt may use of its host |
 //! | [`class`] | which worker can take which run |
 //! | [`subject`], [`feed`] | what the runs of a subject add up to; what is told of everything |
@@ -27,6 +28,7 @@ pub mod json;
 pub mod limits;
 pub mod options;
 pub mod policy;
+pub mod replica_name;
 pub mod report;
 pub mod resources;
 pub mod room;

@@ -7,6 +7,7 @@ use outlive_api::ops::Setting;
 use outlive_api::session::{CloseReason, ServerMessage};
 use outlive_core::Millis;
 use outlive_core::clock::Clock;
+use outlive_core::replica_name::{ReplicaName, ReplicaNameError};
 use outlive_core::engine::{Input, LeaseInfo, Presence, SessionInfo};
 use outlive_store::StoreError;
 use std::collections::BTreeMap;
@@ -34,6 +35,15 @@ pub enum StoreLocation {
     Memory,
 }
 
+impl StoreLocation {
+    /// Whether other replicas may use it at the same time.
+    const fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) | Self::Memory => false,
+        }
+    }
+}
+
 /// What a server needs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -41,6 +51,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where runs are kept.
     pub store: StoreLocation,
+    /// The stable name of this replica; empty: none, which only a store that cannot be shared allows.
+    pub replica: String,
     /// Listen on an address that is not loopback, without login.
     pub insecure_listen: bool,
     /// Bytes that must be free on the store's disk for new runs to be admitted; 0: admitted always.
@@ -76,6 +88,9 @@ pub enum StartError {
          Listen on 127.0.0.1, or, on a private network, add --insecure-listen"
     )]
     NotLoopback(SocketAddr),
+    /// The replica's name.
+    #[error(transparent)]
+    Replica(#[from] ReplicaNameError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -104,6 +119,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     if !config.listen.ip().is_loopback() && !config.insecure_listen {
         return Err(StartError::NotLoopback(config.listen));
     }
+    ReplicaName::of(&config.replica, config.store.is_shared())?;
     let listener = bind(config.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let backend = Backend::open(&config.store, &clock)?;

@@ -89,6 +89,7 @@ pub(crate) async fn run(cx: &Context, args: Args, settings: Vec<Setting>) -> Don
         listen: super::server::address(&args.listen)?,
         store: StoreLocation::Sqlite(place.path.join("outlive.db")),
         insecure_listen: false,
+        replica: String::new(),
         low_disk: args.low_disk,
         settings,
         version: crate::VERSION.to_owned(),

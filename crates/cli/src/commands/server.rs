@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
     #[arg(long, env = "OUTLIVE_LISTEN", value_name = "ADDRESS", default_value = outlive_api::DEFAULT_ADDRESS, hide_env_values = true)]
     listen: String,
+    /// Stable name of this replica, which each needs where several share a store; the name of its host or pod will do
+    #[arg(long, env = "OUTLIVE_REPLICA", value_name = "NAME", default_value = "", hide_default_value = true, hide_env_values = true)]
+    replica: String,
     /// Allow an address that is not loopback, without login: whoever reaches it can run commands
     #[arg(long, env = "OUTLIVE_INSECURE_LISTEN", hide_env_values = true)]
     insecure_listen: bool,
@@ -52,6 +55,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
         listen: address(&args.listen)?,
         store: store(&args.store)?,
         insecure_listen: args.insecure_listen,
+        replica: args.replica,
         low_disk: args.low_disk,
         settings,
         version: crate::VERSION.to_owned(),
@@ -83,7 +87,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
                 None => failure.hint("choose another with --listen"),
             }
         }
-        StartError::NotLoopback(_) => Failure::usage(e.to_string()),
+        StartError::NotLoopback(_) | StartError::Replica(_) => Failure::usage(e.to_string()),
         _ => Failure::failed(format!("the server cannot start: {e}")),
     })
 }

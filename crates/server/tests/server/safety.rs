@@ -60,6 +60,7 @@ async fn an_address_that_is_not_loopback_needs_an_explicit_flag() {
         listen: "0.0.0.0:0".parse().unwrap(),
         store: outlive_server::StoreLocation::Memory,
         insecure_listen: false,
+        replica: String::new(),
         low_disk: 0,
         settings: Vec::new(),
         version: "test".into(),

@@ -233,6 +233,7 @@ async fn refusal(store: StoreLocation) -> String {
         listen: "127.0.0.1:0".parse().unwrap(),
         store,
         insecure_listen: false,
+        replica: String::new(),
         low_disk: 0,
         settings: Vec::new(),
         version: "test".into(),

@@ -31,6 +31,7 @@ pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
         store,
         insecure_listen: false,
+        replica: String::new(),
         low_disk,
         settings: Vec::new(),
         version: "test".into(),

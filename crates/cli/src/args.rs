@@ -1,8 +1,8 @@
 //! The tree of commands.
 
 use crate::commands::{
-    bench, completions, demo, dev, doctor, events, explain, openapi, queues, recoveries, run, runs, server, step,
-    stuck, subjects, worker, workers,
+    backup, bench, completions, demo, dev, doctor, events, explain, openapi, queues, recoveries, restore, run, runs,
+    server, step, stuck, subjects, worker, workers,
 };
 use crate::context::Global;
 use clap::{Parser, Subcommand};
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Step(step::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Config(explain::Args),
     Openapi(openapi::Args),
     Completions(completions::Args),

@@ -103,6 +103,8 @@ fn start() -> Done {
         Command::Events(args) => wait(commands::events::run(&cx, args)),
         Command::Step(args) => commands::step::run(args),
         Command::Doctor(args) => wait(commands::doctor::run(&cx, args)),
+        Command::Backup(args) => commands::backup::run(&cx, &args),
+        Command::Restore(args) => wait(commands::restore::run(&cx, args)),
         Command::Bench(args) => wait(commands::bench::run(&cx, args)),
         Command::Openapi(args) => commands::openapi::run(&args),
         Command::Guard => Err(Failure::usage("guard is started by a worker")),

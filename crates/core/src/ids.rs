@@ -53,6 +53,11 @@ number_id! {
     /// The fence: rises by one at every claim of a run and never falls. 0 before the first claim.
     Epoch, i64
 }
+impl Epoch {
+    /// By so much the epochs of a store that was restored lie above those of its copy: no lease of the store that was lost can
+    /// be mistaken for one of the new one, unless a run was claimed a million times after the copy was made.
+    pub const JUMP: i64 = 1 << 20;
+}
 number_id! {
     /// How often a worker name has started.
     Incarnation, i64

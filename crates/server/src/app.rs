@@ -6,12 +6,14 @@ use crate::hub::Hub;
 use crate::services::Phases;
 use crate::start::{Config, StartError, StoreLocation};
 use crate::token::Signer;
+use outlive_api::clock::SystemClock;
 use outlive_core::clock::Clock;
 use outlive_core::engine::Engine;
-use outlive_core::{Mono, ReplicaId};
-use outlive_store::{Exchange, Store, StoreError, StoreState};
+use outlive_core::{Millis, Mono, ReplicaId};
+use outlive_store::{Backup, Exchange, Restored, Store, StoreError, StoreState};
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use tokio::sync::watch;
@@ -55,6 +57,56 @@ pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
     match location {
         StoreLocation::Sqlite(path) => outlive_store_sqlite::examine(path),
         StoreLocation::Memory => Ok(StoreState::None),
+    }
+}
+
+/// Saves a store in a file, whether a server writes it meanwhile or not: all that was acknowledged before this began.
+///
+/// # Errors
+/// Why it cannot be, and what to do.
+pub fn backup(location: &StoreLocation, to: &Path, overwrite: bool) -> Result<Backup, StoreError> {
+    match location {
+        StoreLocation::Sqlite(path) => outlive_store_sqlite::backup(path, to, overwrite),
+        StoreLocation::Memory => Err(StoreError::Refused("a store in memory ends with its server".to_owned())),
+    }
+}
+
+/// A store that is being made from a copy. Until [`Self::finish`], what is there stays as it is.
+#[derive(Debug)]
+pub struct Restoring(outlive_store_sqlite::Restoring);
+
+impl Restoring {
+    /// Reads the copy through, and takes the store's name: no server may have it.
+    ///
+    /// # Errors
+    /// Why it cannot be, and what to do.
+    pub fn begin(from: &Path, location: &StoreLocation, overwrite: bool) -> Result<Self, StoreError> {
+        match location {
+            StoreLocation::Sqlite(path) => {
+                outlive_store_sqlite::Restoring::begin(from, path, overwrite, Arc::new(SystemClock)).map(Self)
+            }
+            StoreLocation::Memory => Err(StoreError::Refused("a store in memory cannot be restored".to_owned())),
+        }
+    }
+
+    /// What the copy holds.
+    #[must_use]
+    pub const fn copy(&self) -> &Backup {
+        self.0.copy()
+    }
+
+    /// How long workers may still believe in leases of the store that was lost: who waits so long starts nothing twice at once.
+    #[must_use]
+    pub const fn trusted(&self) -> Millis {
+        self.0.trusted()
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn finish(self) -> Result<Restored, StoreError> {
+        self.0.finish()
     }
 }
 

@@ -30,7 +30,7 @@ mod start;
 mod token;
 mod view;
 
-pub use app::{Backend, examine};
+pub use app::{Backend, Restoring, backup, examine};
 pub use openapi::openapi;
-pub use outlive_store::StoreState;
+pub use outlive_store::{Backup, Restored, StoreError, StoreState};
 pub use start::{Config, Server, StartError, StoreLocation, start, start_on};

@@ -13,6 +13,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `open` | the lock, refused file systems, migrations, pragmas |
+//! | `examine`, `backup`, `restore` | a file that no server of this process has open |
 //! | `db`, `writer`, `readers`, `reader` | transactions and threads |
 //! | `tx`, `cache`, `feed` | what a command sees; what the writer knows; the feed |
 //! | `edit`, `rows`, `sql` | a run under change; rows to values; every statement |
@@ -22,6 +23,7 @@
 //!
 //! Decisions are `outlive-core`'s. What happens to a run is an [`edit`]: load, decide, write side rows, save the row.
 
+mod backup;
 mod cache;
 mod catalog;
 mod claim;
@@ -45,6 +47,7 @@ mod readers;
 mod recovery;
 mod replicas;
 mod report;
+mod restore;
 mod rows;
 mod serial;
 mod sql;
@@ -58,5 +61,7 @@ mod writer;
 #[cfg(test)]
 mod plans;
 
+pub use backup::backup;
 pub use examine::examine;
+pub use restore::Restoring;
 pub use store::SqliteStore;

@@ -13,13 +13,18 @@ const WALKS: &[(&str, &str)] = &[
     ("feed_expire", "the oldest rows only, by its inner limit"),
     ("key_wait_all", "at start: runs whose key holder is being cancelled"),
     ("leased_page", "open leases, which are bounded by the fleet's slots"),
+    ("policy_unfinished", "at a restore: queues times six"),
     ("queue_all", "at start: queues"),
     ("random_bytes", "no table at all"),
     ("ready_classes", "its own recursion, one seek for each class"),
     ("recovery_expire", "the oldest ids only, by its inner limit"),
     ("replica_all", "replicas: a handful"),
+    ("run_renew", "at a restore: all of it"),
+    ("run_totals", "of a copy: all of it"),
     ("store_bytes", "two numbers out of the header"),
+    ("terms_open", "at a restore: open leases, which are bounded by the fleet's slots"),
     ("worker_gone_expire", "the oldest ids only, by its inner limit"),
+    ("worker_renew", "at a restore: workers"),
 ];
 
 /// The seeks that every life makes, and the index that each must use.

@@ -19,12 +19,14 @@
 //! **The commit's tail.** Every mutation answers with a [`Commit`]: hints for whoever is waiting. Hints may be lost; whoever
 //! relies on one also polls.
 
+pub mod copies;
 pub mod error;
 pub mod exchange;
 pub mod faults;
 pub mod feed;
 pub mod types;
 
+pub use copies::{Backup, Restored};
 pub use error::{CreateError, RegisterError, StoreError, WriteError};
 pub use exchange::{Errand, Exchange, Hints};
 pub use feed::{FeedCursor, FeedFrom, FeedPage};

@@ -31,7 +31,14 @@ pub(crate) struct Args {
     #[arg(long, env = "OUTLIVE_LISTEN", value_name = "ADDRESS", default_value = outlive_api::DEFAULT_ADDRESS, hide_env_values = true)]
     listen: String,
     /// Stable name of this replica, which each needs where several share a store; the name of its host or pod will do
-    #[arg(long, env = "OUTLIVE_REPLICA", value_name = "NAME", default_value = "", hide_default_value = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "OUTLIVE_REPLICA",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
     replica: String,
     /// Allow an address that is not loopback, without login: whoever reaches it can run commands
     #[arg(long, env = "OUTLIVE_INSECURE_LISTEN", hide_env_values = true)]

@@ -4,6 +4,7 @@
 mod chaos;
 mod client;
 mod contract;
+mod copies;
 mod cuts;
 mod demos;
 mod dev;

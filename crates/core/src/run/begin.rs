@@ -84,7 +84,7 @@ impl Run {
         match self.state {
             State::Scheduled => self.queue(&mut change, queue_ttl, now),
             State::Held => self.expire(&mut change, Reason::HoldExpired, now),
-            State::Queued if self.epoch == Epoch(0) => self.expire(&mut change, Reason::QueueTtlExpired, now),
+            State::Queued if !self.was_claimed() => self.expire(&mut change, Reason::QueueTtlExpired, now),
             _ => return None,
         }
         Some(change)
@@ -112,7 +112,7 @@ impl Run {
         self.state = State::Queued;
         self.blocked = false;
         self.queued_at = Some(now);
-        self.due_at = if self.epoch == Epoch(0) { queue_ttl.map(|ttl| now + ttl) } else { None };
+        self.due_at = if self.was_claimed() { None } else { queue_ttl.map(|ttl| now + ttl) };
         change.event(self, EventKind::Queued, now, None);
     }
 

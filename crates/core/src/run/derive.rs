@@ -138,6 +138,6 @@ pub fn history(run: &Run, attempts: &[AttemptView], kept: Vec<Event>) -> Vec<Eve
 /// The first event of every run.
 #[must_use]
 pub const fn created(run: &Run) -> Event {
-    let state = if run.epoch.0 > 0 || run.state.is_terminal() { State::Queued } else { run.state };
+    let state = if run.was_claimed() || run.state.is_terminal() { State::Queued } else { run.state };
     Event { kind: EventKind::Created, at: run.created_at, epoch: Epoch(0), state, reason: None, note: None }
 }

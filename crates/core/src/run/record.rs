@@ -414,6 +414,12 @@ impl Run {
         Some((holder, LeaseRef { run_id: self.id, epoch: self.epoch }))
     }
 
+    /// Whether a worker ever had it. Its epoch does not tell: a restored store raises all of them.
+    #[must_use]
+    pub const fn was_claimed(&self) -> bool {
+        self.claimed_at.is_some()
+    }
+
     /// What people call the attempt: failures + 1, or the last one's number once the run has ended.
     #[must_use]
     pub const fn attempt(&self) -> u32 {

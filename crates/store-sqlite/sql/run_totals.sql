@@ -1,0 +1,1 @@
+SELECT count(*), coalesce(sum(state >= 3 AND state <= 5), 0) FROM run

@@ -1,0 +1,1 @@
+UPDATE worker SET session_open = 0 WHERE session_open <> 0

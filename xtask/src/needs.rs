@@ -110,6 +110,20 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "PostgreSQL's server",
+        of: &[Of::Test],
+        found: postgres,
+        provide: || apt(&["postgresql"]),
+        without: Without::Stop,
+    },
+    Need {
+        name: "pgbouncer",
+        of: &[Of::Test],
+        found: || ["/usr/sbin/pgbouncer", "pgbouncer"].iter().find_map(|name| first_line(name, &["--version"])),
+        provide: || apt(&["pgbouncer"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "rustfmt",
         of: &[Of::Lint],
         found: || first_line(cargo(), &["fmt", "--version"]),
@@ -156,6 +170,15 @@ fn provide_one(need: &Need) -> Done {
 fn c_compiler() -> Option<String> {
     let named = env::var_os("CC");
     named.into_iter().chain(["cc", "gcc", "clang"].map(Into::into)).find_map(|c| first_line(c, &["--version"]))
+}
+
+/// The newest server that Debian has installed, or the one in `PATH`; whether one runs does not matter.
+fn postgres() -> Option<String> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut programs: Vec<PathBuf> = versions.map(|version| version.path().join("bin/postgres")).collect();
+    programs.sort();
+    programs.push("postgres".into());
+    programs.iter().rev().find_map(|program| first_line(program, &["--version"]))
 }
 
 /// Debian has the language and its `venv` in packages of their own.

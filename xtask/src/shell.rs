@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -83,6 +83,12 @@ impl Cargo {
     pub(crate) fn run(mut self) -> Done {
         let status = self.0.status().map_err(|e| format!("{} cannot be run: {e}", self.name()))?;
         if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", self.name())) }
+    }
+
+    /// Starts it, with its standard input and output in our hands.
+    pub(crate) fn held(mut self) -> Done<Child> {
+        let started = self.0.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        started.map_err(|e| format!("{} cannot be run: {e}", self.name()))
     }
 
     /// The same, but it is ended after `limit`.

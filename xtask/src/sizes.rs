@@ -9,6 +9,7 @@ const GUIDE: &[(&str, usize)] = &[
     ("crates/core", 4_000),
     ("crates/store", 700),
     ("crates/store-sqlite", 2_000),
+    ("crates/store-postgres", 2_000),
     ("crates/api", 1_200),
     ("crates/server", 4_000),
     ("crates/worker", 3_000),

@@ -3,10 +3,14 @@
 use crate::needs::{self, Of};
 use crate::shell::{Cargo, Done, is_ci, stage};
 use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
 
 /// Histories per scenario, each of 120 simulated seconds: above 2,000 in all, and a few minutes of one processor.
 /// `cargo xtask sim` plays as many as you like.
 const SEEDS: &str = "126";
+/// Where tests look for the server of their run (`crates/pg-private/src/database.rs`).
+const POSTGRES: &str = "OUTLIVE_TEST_POSTGRES";
 
 /// Every stage in order. The tests come last, because their summary is the answer.
 pub(crate) fn all(runner: &[OsString]) -> Done {
@@ -16,19 +20,52 @@ pub(crate) fn all(runner: &[OsString]) -> Done {
     stage("build", || Cargo::new(["build", "--workspace", "--all-targets"]).run())?;
     stage("doc tests", || Cargo::new(["test", "--doc", "--workspace", "--quiet"]).run())?;
     stage("simulation", || Cargo::built("outlive-sim").args(["--brief", "--seed", "1", "--seeds", SEEDS]).run())?;
-    if needs::nextest().is_some() { with_nextest(runner) } else { with_cargo(runner) }
+    // One PostgreSQL for all tests, each with a database of its own on it. It ends with this value.
+    let postgres = Postgres::start()?;
+    if needs::nextest().is_some() { with_nextest(&postgres, runner) } else { with_cargo(&postgres, runner) }
 }
 
-fn with_nextest(runner: &[OsString]) -> Done {
+/// A private server, for as long as this holds its standard input open.
+struct Postgres {
+    child: Child,
+    url: String,
+}
+
+impl Postgres {
+    fn start() -> Done<Self> {
+        stage("PostgreSQL", || {
+            let mut child = Cargo::built("outlive-pg-private").held()?;
+            let mut url = String::new();
+            let out = child.stdout.take().ok_or("the server has no output")?;
+            BufReader::new(out).read_line(&mut url).map_err(|e| e.to_string())?;
+            let url = url.trim().to_owned();
+            if url.is_empty() {
+                let _ = child.wait();
+                return Err("PostgreSQL does not start; what it said is above".to_owned());
+            }
+            Ok(Self { child, url })
+        })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn with_nextest(postgres: &Postgres, runner: &[OsString]) -> Done {
     let profile = if is_ci() { "ci" } else { "default" };
     eprintln!("── tests");
-    needs::nextest_command().args(["--profile", profile]).args(runner).run()
+    needs::nextest_command().args(["--profile", profile]).args(runner).env(POSTGRES, &postgres.url).run()
 }
 
 /// The same tests by cargo's own runner, which has no summary over all crates; the last line here is one.
-fn with_cargo(runner: &[OsString]) -> Done {
+fn with_cargo(postgres: &Postgres, runner: &[OsString]) -> Done {
     let mut total = Total::default();
     let cargo = Cargo::new(["test", "--workspace", "--all-targets", "--no-fail-fast"]).args(runner);
+    let cargo = cargo.env(POSTGRES, &postgres.url);
     let done = stage("tests", || cargo.each_line(|line| total.add(line)));
     println!("{}", total.summary());
     done

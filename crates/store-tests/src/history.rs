@@ -14,7 +14,7 @@ use outlive_core::run::Run;
 use outlive_core::run::derive::Marker;
 use outlive_core::subject::SubjectStatus;
 use outlive_core::{ClassId, Epoch, Millis, Reason, RunId, State};
-use outlive_store::{ClassRow, FeedFrom, LeaseRow, OnConflict, OutputEntry, OutputFrom, OutputKind, RunQuery, RunRow};
+use outlive_store::{ClassRow, LeaseRow, OnConflict, OutputEntry, OutputFrom, OutputKind, RunQuery, RunRow};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,10 +86,10 @@ pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// What a history has seen so far.
-struct Seen {
-    classes: Vec<ClassRow>,
+pub(crate) struct Seen {
+    pub(crate) classes: Vec<ClassRow>,
     sessions: Vec<Session>,
-    runs: Vec<RunId>,
+    pub(crate) runs: Vec<RunId>,
     leases: Vec<(Session, LeaseRow)>,
     before: BTreeMap<RunId, Run>,
 }
@@ -99,19 +99,9 @@ struct Seen {
 /// # Panics
 /// If one does not hold.
 pub async fn play(w: World, steps: Vec<Step>) {
-    let capped = QueuePolicy { max_running: Some(CAP), hold_ttl: Millis::secs(60), ..QueuePolicy::default() };
-    let mut seen = Seen {
-        classes: vec![w.class("free").await, w.queue("capped", capped).await.1],
-        sessions: Vec::new(),
-        runs: Vec::new(),
-        leases: Vec::new(),
-        before: BTreeMap::new(),
-    };
-    for n in 0..WORKERS {
-        seen.sessions.push(w.worker(&format!("w{n}")).await);
-    }
+    let mut seen = Seen::begin(&w).await;
     for step in steps {
-        take(&w, &mut seen, &step).await;
+        seen.take(&w, &step).await;
         check(&w, &mut seen, &step).await;
     }
     check_logs(&w, &seen).await;
@@ -121,51 +111,89 @@ pub async fn play(w: World, steps: Vec<Step>) {
     changes_join(&w).await;
 }
 
-async fn take(w: &World, seen: &mut Seen, step: &Step) {
-    match *step {
-        Step::Create { .. } => create(w, seen, step).await,
-        Step::Claim { worker, max } => {
-            let session = seen.sessions[worker].clone();
-            let classes: Vec<&ClassRow> = seen.classes.iter().collect();
-            let claimed = w.claim(&session, &classes, max).await;
-            assert!(claimed.leases.len() <= max as usize);
-            seen.leases.extend(claimed.leases.into_iter().map(|lease| (session.clone(), lease)));
+impl Seen {
+    /// Two queues, and workers with open sessions.
+    pub(crate) async fn begin(w: &World) -> Self {
+        let capped = QueuePolicy { max_running: Some(CAP), hold_ttl: Millis::secs(60), ..QueuePolicy::default() };
+        let mut seen = Self {
+            classes: vec![w.class("free").await, w.queue("capped", capped).await.1],
+            sessions: Vec::new(),
+            runs: Vec::new(),
+            leases: Vec::new(),
+            before: BTreeMap::new(),
+        };
+        for n in 0..WORKERS {
+            seen.sessions.push(w.worker(&format!("w{n}")).await);
         }
-        Step::Say { lease, what } => say(w, seen, lease, what).await,
-        Step::Lose { worker } => {
-            w.lose(&seen.sessions[worker]).await;
-        }
-        Step::Restart { worker } => {
-            let old = std::mem::replace(&mut seen.sessions[worker], w.worker(&format!("w{worker}")).await);
-            let replaced = outlive_store::Verdict { guard: None, reason: Reason::WorkerReplaced, ..w.silence(&old) };
-            w.store.lose(replaced).await.expect("a verdict");
-        }
-        Step::Cancel { run } => {
-            if let Some(id) = pick(&seen.runs, run) {
-                let _ = w.store.cancel(TENANT, *id, Reason::Cancelled, None).await;
+        seen
+    }
+
+    /// Takes one step. What the store answered, in words.
+    pub(crate) async fn take(&mut self, w: &World, step: &Step) -> String {
+        match *step {
+            Step::Create { .. } => create(w, self, step).await,
+            Step::Claim { worker, max } => {
+                let session = self.sessions[worker].clone();
+                let classes: Vec<&ClassRow> = self.classes.iter().collect();
+                let claimed = w.claim(&session, &classes, max).await;
+                assert!(claimed.leases.len() <= max as usize);
+                let words = claimed_words(&claimed);
+                self.leases.extend(claimed.leases.into_iter().map(|lease| (session.clone(), lease)));
+                words
             }
-        }
-        Step::Release { run } => {
-            if let Some(id) = pick(&seen.runs, run) {
-                let _ = w.store.release(TENANT, *id, None, None).await;
+            Step::Say { lease, what } => say(w, self, lease, what).await,
+            Step::Lose { worker } => format!("{:?}", w.lose(&self.sessions[worker]).await.lost),
+            Step::Restart { worker } => {
+                let old = std::mem::replace(&mut self.sessions[worker], w.worker(&format!("w{worker}")).await);
+                let replaced =
+                    outlive_store::Verdict { guard: None, reason: Reason::WorkerReplaced, ..w.silence(&old) };
+                format!("{:?}", w.store.lose(replaced).await.expect("a verdict").lost)
             }
-        }
-        Step::Pass { seconds } => {
-            w.pass(Millis::secs(seconds));
-            while w.store.due(3).await.expect("a sweep").more {}
-        }
-        Step::Pause { paused } => {
-            w.store.pause_queue(seen.classes[1].queue, paused).await.expect("a queue");
+            Step::Cancel { run } => match pick(&self.runs, run) {
+                Some(id) => {
+                    let cancelled = w.store.cancel(TENANT, *id, Reason::Cancelled, None).await;
+                    format!("{:?}", cancelled.map(|cancelled| cancelled.state))
+                }
+                None => String::new(),
+            },
+            Step::Release { run } => match pick(&self.runs, run) {
+                Some(id) => format!("{:?}", w.store.release(TENANT, *id, None, None).await.map(drop)),
+                None => String::new(),
+            },
+            Step::Pass { seconds } => {
+                w.pass(Millis::secs(seconds));
+                let mut acted = 0;
+                loop {
+                    let swept = w.store.due(3).await.expect("a sweep");
+                    acted += swept.acted;
+                    if !swept.more {
+                        return format!("{acted} were due, the next at {:?}", swept.next_due);
+                    }
+                }
+            }
+            Step::Pause { paused } => {
+                let commit = w.store.pause_queue(self.classes[1].queue, paused).await.expect("a queue");
+                format!("{:?}", commit.map(|commit| commit.ready))
+            }
         }
     }
+}
+
+/// What a claim took, and what it left.
+fn claimed_words(claimed: &outlive_store::Claimed) -> String {
+    let leases: Vec<_> = claimed.leases.iter().map(|held| (held.run.id, held.run.epoch, &held.checkpoint)).collect();
+    let exhausted: BTreeSet<ClassId> = claimed.exhausted.iter().copied().collect();
+    format!("{leases:?} {exhausted:?} {} {:?}", claimed.lost_race, claimed.retry_after)
 }
 
 fn pick<T>(all: &[T], number: usize) -> Option<&T> {
     all.get(number.checked_rem(all.len())?)
 }
 
-async fn create(w: &World, seen: &mut Seen, step: &Step) {
-    let Step::Create { queue, serial, key, wait, priority, claim_for, subjects } = step else { return };
+async fn create(w: &World, seen: &mut Seen, step: &Step) -> String {
+    let Step::Create { queue, serial, key, wait, priority, claim_for, subjects } = step else {
+        return String::new();
+    };
     let mut draft = w.draft(&seen.classes[*queue]);
     draft.new.serial_key = serial.map(|n| format!("s{n}"));
     draft.new.priority = *priority;
@@ -183,16 +211,24 @@ async fn create(w: &World, seen: &mut Seen, step: &Step) {
         let classes: Vec<&ClassRow> = seen.classes.iter().collect();
         request.claims = vec![w.order(session, &classes, 2)];
     }
-    let Ok(created) = w.store.create(request).await else { return };
+    let created = match w.store.create(request).await {
+        Ok(created) => created,
+        Err(refused) => return refused.to_string(),
+    };
+    let states: Vec<_> =
+        created.runs.iter().map(|one| (one.run.id, one.run.state, one.run.blocked, one.existed)).collect();
+    let claimed: Vec<String> = created.claimed.iter().map(claimed_words).collect();
+    let words = format!("{states:?} {claimed:?}");
     seen.runs.extend(created.runs.iter().filter(|one| !one.existed).map(|one| one.run.id));
     if let Some(session) = session {
         let leases = created.claimed.into_iter().flat_map(|claimed| claimed.leases);
         seen.leases.extend(leases.map(|lease| (session.clone(), lease)));
     }
+    words
 }
 
-async fn say(w: &World, seen: &Seen, number: usize, what: u8) {
-    let Some((session, held)) = pick(&seen.leases, number) else { return };
+async fn say(w: &World, seen: &Seen, number: usize, what: u8) -> String {
+    let Some((session, held)) = pick(&seen.leases, number) else { return String::new() };
     let before = w.row(held.run.id).await;
     let op = match what {
         0 => Op::Start,
@@ -211,6 +247,7 @@ async fn say(w: &World, seen: &Seen, number: usize, what: u8) {
     if !was_open && !salvaged {
         assert_eq!(after, before, "a write without its open lease changed the run; it was answered {said:?}");
     }
+    format!("{said:?}")
 }
 
 async fn check(w: &World, seen: &mut Seen, step: &Step) {
@@ -258,7 +295,7 @@ async fn subjects_are_counted(w: &World, rows: &[RunRow]) {
 /// What is told of a subject joins: each change begins with the status in which the one before it ended.
 async fn changes_join(w: &World) {
     let mut now: BTreeMap<String, (SubjectStatus, i64)> = BTreeMap::new();
-    for (_, event) in w.store.feed(FeedFrom::Oldest, u32::MAX).await.expect("the feed").events {
+    for (_, event) in w.whole_feed().await {
         if let FeedEvent::Subject { subject, change, .. } = event {
             let before = now.insert(subject.clone(), (change.status, change.active));
             assert_eq!(change.previous, before.map_or(SubjectStatus::Idle, |(status, _)| status), "{subject}");

@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, clippy::missing_errors_doc, reason = "a test fails by a panic")]
 
 mod build;
+mod differential;
 mod history;
 mod world;
 
@@ -34,6 +35,7 @@ pub mod serial;
 pub mod sessions;
 pub mod subjects;
 
+pub use differential::compare;
 pub use history::{Step, play, steps};
 pub use world::{Built, HERE, Session, TENANT, World};
 

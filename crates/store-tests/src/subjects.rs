@@ -8,7 +8,7 @@ use outlive_core::policy::{OnLoss, QueuePolicy};
 use outlive_core::report::{Op, Wait};
 use outlive_core::run::Run;
 use outlive_core::{Millis, Outcome, Reason, RunId, State};
-use outlive_store::{ClassRow, FeedFrom, SubjectRow};
+use outlive_store::{ClassRow, SubjectRow};
 
 async fn about(w: &World, class: &ClassRow, subjects: &[&str]) -> Run {
     w.one_with(class, |new| new.options.subjects = subjects.iter().map(|&s| s.to_owned()).collect()).await
@@ -26,7 +26,7 @@ async fn status(w: &World, name: &str) -> (&'static str, i64, i64) {
 
 /// Every change that was told of a subject: previous status, status, count, and how its last run ended.
 async fn told(w: &World, name: &str) -> Vec<(&'static str, &'static str, i64, Option<State>)> {
-    let events = w.store.feed(FeedFrom::Oldest, 10_000).await.unwrap().events;
+    let events = w.whole_feed().await;
     let changes = events.into_iter().filter_map(|(_, event)| match event {
         FeedEvent::Subject { namespace, subject, change, .. } if namespace == TENANT && subject == name => Some(change),
         _ => None,
@@ -60,7 +60,7 @@ pub async fn a_change_is_told_in_the_transaction_of_its_transition(w: World) {
     let run = about(&w, &class, &["agent"]).await;
     w.take(&session, &class).await;
     w.lose(&session).await;
-    let events = w.store.feed(FeedFrom::Oldest, 10_000).await.unwrap().events;
+    let events = w.whole_feed().await;
     let row_of = |name: &str| -> Vec<i64> {
         let of = |event: &FeedEvent| match event {
             FeedEvent::Run { run: id, .. } | FeedEvent::Subject { run: id, .. } => *id == run.id,

@@ -3,6 +3,7 @@
 use crate::build::{class, json};
 use outlive_core::class::{MatchClass, WorkerProfile};
 use outlive_core::clock::{Clock, SimClock};
+use outlive_core::feed::FeedEvent;
 use outlive_core::options::RunOptions;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::{Item, ItemResult, Op};
@@ -10,9 +11,9 @@ use outlive_core::run::begin::NewRun;
 use outlive_core::run::{Evidence, LossBudget, Run};
 use outlive_core::{Holder, HomeSeq, LeaseRef, Millis, Mono, Reason, ReplicaId, RunId, Wall};
 use outlive_store::{
-    ClaimOrder, Claimed, ClassRow, CreateError, CreateRequest, CreateRun, Created, LeaseRow, LoseOutcome, OnConflict,
-    OutputEntry, OutputFrom, OutputKind, OutputQuery, Presence, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
-    RegisterError, Registered, Registration, RunQuery, RunRow, Store, Verdict,
+    ClaimOrder, Claimed, ClassRow, CreateError, CreateRequest, CreateRun, Created, FeedCursor, FeedFrom, FeedPage,
+    LeaseRow, LoseOutcome, OnConflict, OutputEntry, OutputFrom, OutputKind, OutputQuery, Presence, QueueCounts,
+    QueueRow, RecoveryQuery, RecoveryRow, RegisterError, Registered, Registration, RunQuery, RunRow, Store, Verdict,
 };
 use std::any::Any;
 use std::future::Future;
@@ -63,11 +64,27 @@ impl World {
     where
         T: Future<Output = ()>,
     {
-        let clock = Arc::new(SimClock::starting_at(Wall(1_700_000_000_000)));
-        let Built { store, keep } = factory(clock.clone());
-        let world = Self { store, clock, numbers: AtomicU64::new(1), _keep: keep };
+        let world = Self::fresh(factory);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(test(world));
+    }
+
+    fn fresh(factory: &dyn Fn(Arc<SimClock>) -> Built) -> Self {
+        let clock = Arc::new(SimClock::starting_at(Wall(1_700_000_000_000)));
+        let Built { store, keep } = factory(clock.clone());
+        Self { store, clock, numbers: AtomicU64::new(1), _keep: keep }
+    }
+
+    /// Runs one test over two fresh stores.
+    ///
+    /// # Panics
+    /// If the test does, or if there is no runtime for it.
+    pub fn run_both<T>(factories: [&dyn Fn(Arc<SimClock>) -> Built; 2], test: impl FnOnce(World, World) -> T)
+    where
+        T: Future<Output = ()>,
+    {
+        let other = Self::fresh(factories[1]);
+        Self::run(factories[0], |one| test(one, other));
     }
 
     /// A number that no other call got.
@@ -302,6 +319,29 @@ impl World {
     pub async fn recoveries(&self, id: RunId) -> Vec<RecoveryRow> {
         let query = RecoveryQuery { namespace: TENANT.to_owned(), run: Some(id), limit: 100, cursor: None };
         self.store.recoveries(query).await.expect("recoveries").rows
+    }
+
+    /// A page of the feed. Where others write, too, what is committed may have to wait for a transaction that began before it.
+    pub async fn feed(&self, from: FeedFrom, limit: u32) -> FeedPage {
+        loop {
+            let page = self.store.feed(from, limit).await.expect("a page");
+            if page.at_head || !page.events.is_empty() {
+                return page;
+            }
+        }
+    }
+
+    /// The whole feed, oldest first.
+    pub async fn whole_feed(&self) -> Vec<(FeedCursor, FeedEvent)> {
+        let (mut from, mut events) = (FeedFrom::Oldest, Vec::new());
+        loop {
+            let page = self.feed(from, 1_000).await;
+            events.extend(page.events);
+            if page.at_head {
+                return events;
+            }
+            from = FeedFrom::After(page.next);
+        }
     }
 
     /// Ids of the runs that a query finds, newest first, all pages.

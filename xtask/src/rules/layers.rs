@@ -9,6 +9,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outlive-store", &["outlive-core"]),
     ("outlive-store-tests", &["outlive-core", "outlive-store"]),
     ("outlive-store-sqlite", &["outlive-core", "outlive-store", "outlive-store-tests"]),
+    ("outlive-pg-private", &[]),
+    (
+        "outlive-store-postgres",
+        &["outlive-core", "outlive-pg-private", "outlive-store", "outlive-store-sqlite", "outlive-store-tests"],
+    ),
     ("outlive-api", &["outlive-core"]),
     ("outlive-server", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite"]),
     ("outlive-worker", &["outlive-api", "outlive-core"]),

@@ -1,0 +1,1 @@
+UPDATE meta SET catalog = catalog + 1 WHERE id = 1 RETURNING catalog

@@ -1,0 +1,1 @@
+SELECT max(n) FROM queue_claim WHERE queue = $1

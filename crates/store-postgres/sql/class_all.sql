@@ -1,0 +1,1 @@
+SELECT id, queue, class FROM match_class ORDER BY id

@@ -1,0 +1,1 @@
+SELECT queue, class FROM match_class WHERE id = $1

@@ -1,0 +1,1 @@
+SELECT id FROM match_class WHERE queue = $1

@@ -1,0 +1,1 @@
+SELECT id, queue FROM match_class WHERE class = $1

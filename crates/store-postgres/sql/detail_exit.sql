@@ -1,0 +1,1 @@
+SELECT exit FROM run_detail WHERE seq = $1

@@ -1,0 +1,1 @@
+DELETE FROM errand WHERE id = ANY (ARRAY(SELECT id FROM errand ORDER BY id LIMIT $2)) AND at < $1

@@ -1,0 +1,1 @@
+INSERT INTO feed (at, body) VALUES ($1, $2)

@@ -1,0 +1,1 @@
+DELETE FROM output_gap WHERE seq = ANY ($1)

@@ -1,0 +1,1 @@
+DELETE FROM run_input WHERE seq = ANY ($1)

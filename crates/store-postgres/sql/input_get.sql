@@ -1,0 +1,1 @@
+SELECT input, options FROM run_input WHERE seq = $1

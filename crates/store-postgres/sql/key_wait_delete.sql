@@ -1,0 +1,1 @@
+DELETE FROM key_wait WHERE seq = ANY ($1)

@@ -1,0 +1,1 @@
+SELECT waits_for FROM key_wait WHERE seq = $1

@@ -1,0 +1,1 @@
+INSERT INTO key_wait (seq, waits_for) VALUES ($1, $2)

@@ -1,0 +1,1 @@
+LISTEN outlive_ready

@@ -1,0 +1,1 @@
+SELECT generation, secret, observed, timeline FROM meta WHERE id = 1

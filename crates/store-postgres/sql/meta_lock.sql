@@ -1,0 +1,1 @@
+SELECT timeline FROM meta WHERE id = 1 FOR UPDATE

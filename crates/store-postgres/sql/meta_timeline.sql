@@ -1,0 +1,1 @@
+UPDATE meta SET generation = $1, timeline = $2 WHERE id = 1

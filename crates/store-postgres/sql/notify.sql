@@ -1,0 +1,1 @@
+SELECT pg_notify('outlive_ready', $1)

@@ -1,0 +1,1 @@
+DELETE FROM output WHERE seq = ANY ($1)

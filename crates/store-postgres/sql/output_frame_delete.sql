@@ -1,0 +1,1 @@
+DELETE FROM output WHERE seq = $1 AND "offset" = ANY ($2)

@@ -1,0 +1,1 @@
+SELECT nextval('recovery_id') FROM generate_series(1, $1)

@@ -1,0 +1,1 @@
+UPDATE recovery SET outcome = $2 WHERE id = $1

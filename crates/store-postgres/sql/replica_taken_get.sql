@@ -1,0 +1,1 @@
+SELECT taken FROM replica WHERE id = $1

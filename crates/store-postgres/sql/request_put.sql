@@ -1,0 +1,1 @@
+INSERT INTO claim_request (worker, incarnation, request, leases, at) VALUES ($1, $2, $3, $4, $5)

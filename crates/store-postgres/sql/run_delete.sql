@@ -1,0 +1,1 @@
+DELETE FROM run WHERE seq = ANY ($1)

@@ -1,0 +1,1 @@
+SELECT to_regclass('outlive.schema_history') IS NOT NULL

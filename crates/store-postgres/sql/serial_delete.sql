@@ -1,0 +1,1 @@
+DELETE FROM serial_slot WHERE slot = $1

@@ -1,0 +1,1 @@
+INSERT INTO serial_slot (slot) SELECT unnest($1::text[]) ON CONFLICT (slot) DO NOTHING

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM run WHERE slot = $1 AND slot IS NOT NULL AND state = 2)

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM run_subject WHERE subject = $1)

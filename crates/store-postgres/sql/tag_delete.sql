@@ -1,0 +1,1 @@
+DELETE FROM run_tag WHERE name = $1 AND value = $2 AND seq = $3

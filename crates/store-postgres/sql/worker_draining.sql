@@ -1,0 +1,1 @@
+UPDATE worker SET draining = $2 WHERE id = $1

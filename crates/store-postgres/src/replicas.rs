@@ -1,0 +1,147 @@
+//! Replicas: their seats and rows, and homes that move.
+
+use crate::db::Op;
+use crate::fault::{Answer, Done, Fault};
+use crate::lease::lease_row;
+use crate::reader::Reader;
+use crate::rows::{runs_by_seq, stored};
+use crate::tx::Tx;
+use crate::value::{column, get, plain, query, single, values_of};
+use crate::{sql, workers};
+use async_trait::async_trait;
+use outlive_core::engine::{Homes, Note, PeerRow, REARMED_AT_MOST, Seat, Tally};
+use outlive_core::{Holder, HomeSeq, Incarnation, ReplicaId, Wall, WorkerId};
+use outlive_store::{Adopted, Adoption, Joined, LeaseRow, ReplicaBeat, ReplicaRow, ReplicaView, StoreError, WorkerRow};
+use std::collections::HashMap;
+use tokio_postgres::Row;
+
+/// A process takes a seat.
+pub(crate) struct Join {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+#[async_trait]
+impl Op for Join {
+    type Answer = Joined;
+    type Refusal = StoreError;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Answer<Joined, StoreError> {
+        let now = tx.now.0;
+        let rows = tx.query(sql::REPLICA_JOIN, values_of![plain(&self.name), plain(&self.address), now]).await?;
+        let row = rows.first().ok_or_else(|| Fault::damaged("a seat has no row"))?;
+        let seat = Seat { replica: ReplicaId(get(row, 0)?), beat: get(row, 1)?, taken: get(row, 2)? };
+        Ok(Ok(Joined { seat, start: get(row, 3)? }))
+    }
+}
+
+#[async_trait]
+impl Op for ReplicaBeat {
+    type Answer = Option<ReplicaView>;
+    type Refusal = StoreError;
+
+    /// `None`: the seat is another process's.
+    async fn run(&self, tx: &mut Tx<'_>) -> Answer<Option<ReplicaView>, StoreError> {
+        let Tally { sessions, silent, closed } = self.row.tally;
+        let (notes, now) = (serde_json::to_string(&self.row.notes)?, tx.now.0);
+        let values = values_of![
+            self.replica.0,
+            self.start,
+            self.row.beat,
+            i64::from(sessions),
+            i64::from(silent),
+            i64::from(closed),
+            notes,
+            now,
+        ];
+        if tx.execute(sql::REPLICA_BEAT, values).await? == 0 {
+            return Ok(Ok(None));
+        }
+        let mut view = ReplicaView { observed: tx.observed, taken: 0, rows: Vec::new() };
+        for row in tx.query(sql::REPLICA_ALL, &[]).await? {
+            if ReplicaId(get(&row, 0)?) == self.replica {
+                view.taken = get(&row, 10)?;
+            }
+            view.rows.push(read(&row)?);
+        }
+        Ok(Ok(Some(view)))
+    }
+}
+
+fn read(row: &Row) -> Done<ReplicaRow> {
+    let count = |i| Ok::<_, Fault>(u32::try_from(get::<i64>(row, i)?).unwrap_or(0));
+    let tally = Tally { sessions: count(2)?, silent: count(3)?, closed: count(4)? };
+    let notes: Vec<Note> = serde_json::from_str(get(row, 5)?)?;
+    Ok(ReplicaRow {
+        row: PeerRow { replica: ReplicaId(get(row, 0)?), beat: get(row, 1)?, tally, notes },
+        name: get(row, 6)?,
+        address: get(row, 7)?,
+        started_at: Wall(get(row, 8)?),
+        wrote_at: Wall(get(row, 9)?),
+    })
+}
+
+#[async_trait]
+impl Op for Adoption {
+    type Answer = Adopted;
+    type Refusal = StoreError;
+
+    fn weight(&self) -> usize {
+        self.limit as usize
+    }
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Answer<Adopted, StoreError> {
+        let Self { from, beat, to, after, limit } = *self;
+        // Also when nothing is left to take: what the row was read for is true only if it is unchanged. It stays locked, so
+        // two who take over do so one after the other.
+        if let Some(beat) = beat
+            && (from == to || tx.execute(sql::REPLICA_TAKEN, values_of![from.0, beat]).await? == 0)
+        {
+            return Ok(Ok(Adopted { lost_race: true, ..Adopted::default() }));
+        }
+        let place = values_of![from.0, after.map_or(0, |id| id.0), i64::from(limit)];
+        let rows = tx.query(sql::WORKER_ADOPT_PAGE, place).await?;
+        let page = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
+        let next = page.last().filter(|_| page.len() == limit as usize).map(|id| WorkerId(*id));
+        let armed = stored(tx.observed);
+        tx.execute(sql::WORKER_ADOPT, values_of![page, to.0, i64::from(REARMED_AT_MOST), armed]).await?;
+        for id in &page {
+            tx.loaded.guards.remove(&WorkerId(*id));
+        }
+        let rows = workers::some(tx.conn, &page).await?;
+        let mut leases = leases(tx, page).await?;
+        let with_leases = |row: WorkerRow| {
+            let held = leases.remove(&row.holder()).unwrap_or_default();
+            (row, held)
+        };
+        let sessions: Vec<_> = rows.into_iter().map(with_leases).collect();
+        let sessions = sessions.into_iter().filter(|(row, held)| row.session_open || !held.is_empty()).collect();
+        Ok(Ok(Adopted { sessions, lost_race: false, next }))
+    }
+}
+
+/// Open leases of workers whose rows are locked: nothing is claimed for them meanwhile.
+async fn leases(tx: &mut Tx<'_>, workers: Vec<i64>) -> Done<HashMap<Holder, Vec<LeaseRow>>> {
+    let seqs: Vec<i64> = column(tx.conn, sql::LEASES_OF_SOME, values_of![workers]).await?;
+    let runs = runs_by_seq(tx.conn, seqs).await?;
+    let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
+    tx.load_bodies(&seqs).await?;
+    let mut held: HashMap<Holder, Vec<LeaseRow>> = HashMap::new();
+    for run in runs {
+        let Some((holder, _)) = run.lease() else { continue };
+        let (class, body) = (tx.match_class(run.class).await?, tx.loaded.bodies.get(&run.seq).cloned());
+        held.entry(holder).or_default().push(lease_row(run, class, body)?);
+    }
+    Ok(held)
+}
+
+pub(crate) async fn homes(reader: &Reader<'_>, replica: ReplicaId) -> Done<Homes> {
+    let conn = reader.conn();
+    let taken = single::<i64>(conn, sql::REPLICA_TAKEN_GET, values_of![replica.0]).await?.unwrap_or(0);
+    let read = |row: &Row| {
+        let holder = Holder { worker: WorkerId(get(row, 0)?), incarnation: Incarnation(get(row, 1)?) };
+        Ok((holder, HomeSeq(get(row, 2)?)))
+    };
+    let rows = query(conn, sql::WORKER_HOMED, values_of![replica.0]).await?;
+    Ok(Homes { taken, sessions: rows.iter().map(read).collect::<Done<_>>()? })
+}

@@ -1,0 +1,493 @@
+//! One batch of commands inside a transaction: its connection, what it has locked and read, what it will write, the time, and
+//! the hints that each command leaves.
+//!
+//! Locks are taken in one order: workers, queues with a cap or a rate, serial keys, runs; each by number. A claim waits for
+//! no run and no serial key; it passes over what is locked. What deadlocks in spite of it is tried again.
+
+use crate::cache::{Cache, Named, Queue};
+use crate::fault::{Done, Fault};
+use crate::flush;
+use crate::loaded::{Body, Line, Loaded, Means};
+use crate::pending::Pending;
+use crate::ready::{Place, Ready};
+use crate::rows::{from_text, json, read_runs, slot_of};
+use crate::serial::Slot;
+use crate::sql;
+use crate::subject::{self, Moved};
+use crate::value::{Param, column, execute, get, query, values_of};
+use outlive_core::class::MatchClass;
+use outlive_core::policy::QueuePolicy;
+use outlive_core::run::Run;
+use outlive_core::{ClassId, Holder, HomeSeq, Incarnation, Observed, QueueId, ReplicaId, RunId, State, Wall, WorkerId};
+use outlive_store::{ClassRow, Commit};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_postgres::{Client, Row};
+use uuid::Uuid;
+
+/// Numbers that are taken at once when one is missing.
+const NUMBERS: i64 = 16;
+/// How often a key's row is made: a sweep may delete it before it is locked.
+const LINE_TRIES: u32 = 4;
+
+/// What the commands of a batch may use.
+pub(crate) struct Tx<'a> {
+    pub(crate) conn: &'a Client,
+    pub(crate) cache: &'a mut Cache,
+    /// The store's wall clock, read once for the batch.
+    pub(crate) now: Wall,
+    pub(crate) observed: Observed,
+    pub(crate) loaded: Loaded,
+    pub(crate) pending: Pending,
+    pub(crate) ready: Ready,
+    /// Hints that each command collects.
+    pub(crate) hints: Vec<Commit>,
+    /// Queues from which something can be claimed again, and the commands by which.
+    pub(crate) opened: BTreeSet<(QueueId, usize)>,
+    pub(crate) command: usize,
+    /// Runs that moved, for their subjects.
+    pub(crate) moved: Vec<Moved>,
+    /// Queues or classes changed.
+    pub(crate) hints_catalog: bool,
+    /// Errands were written.
+    pub(crate) hints_errands: bool,
+}
+
+/// What a worker's row says about who may write now.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) replica: ReplicaId,
+    pub(crate) home_seq: HomeSeq,
+    pub(crate) session_open: bool,
+    pub(crate) draining: bool,
+    pub(crate) left: bool,
+}
+
+impl Guard {
+    /// Whether this is the holder's home still.
+    pub(crate) fn holds(&self, holder: Holder, home: (ReplicaId, HomeSeq)) -> bool {
+        self.incarnation == holder.incarnation && (self.replica, self.home_seq) == home
+    }
+
+    fn read(row: &Row) -> Done<(WorkerId, Self)> {
+        let namespace: String = get(row, 1)?;
+        let guard = Self {
+            namespace: namespace.into(),
+            incarnation: Incarnation(get(row, 2)?),
+            replica: ReplicaId(get(row, 3)?),
+            home_seq: HomeSeq(get(row, 4)?),
+            session_open: get(row, 5)?,
+            draining: get(row, 6)?,
+            left: get(row, 7)?,
+        };
+        Ok((WorkerId(get(row, 0)?), guard))
+    }
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) fn new(conn: &'a Client, cache: &'a mut Cache, now: Wall, observed: Observed) -> Self {
+        Self {
+            conn,
+            cache,
+            now,
+            observed,
+            loaded: Loaded::default(),
+            pending: Pending::default(),
+            ready: Ready::default(),
+            hints: Vec::new(),
+            opened: BTreeSet::new(),
+            command: 0,
+            moved: Vec::new(),
+            hints_catalog: false,
+            hints_errands: false,
+        }
+    }
+}
+
+/// Statements.
+impl Tx<'_> {
+    /// Writes what is pending, so that a statement sees it.
+    pub(crate) async fn flush(&mut self) -> Done<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let forgotten = self.now - crate::create::IDEMPOTENCY_KEPT;
+        flush::flush(self.conn, self.cache, &self.loaded, &mut self.pending, self.now, forgotten).await
+    }
+
+    /// Asks the database, behind everything that this transaction has changed.
+    pub(crate) async fn query(&mut self, sql: &'static str, values: &[Param<'_>]) -> Done<Vec<Row>> {
+        self.flush().await?;
+        query(self.conn, sql, values).await
+    }
+
+    /// Changes rows that are in no cache of the transaction.
+    pub(crate) async fn execute(&mut self, sql: &'static str, values: &[Param<'_>]) -> Done<u64> {
+        self.flush().await?;
+        execute(self.conn, sql, values).await
+    }
+}
+
+/// The catalogue.
+impl Tx<'_> {
+    /// A match class that a row or a caller names.
+    pub(crate) async fn class(&mut self, id: ClassId) -> Done<ClassRow> {
+        let row = self.cache.known.find_class(self.conn, id).await?;
+        if !self.cache.queues.contains_key(&row.queue) {
+            // A queue that an application's transaction made: that raises no number.
+            self.reload_queues().await?;
+        }
+        Ok(row)
+    }
+
+    pub(crate) async fn reload_queues(&mut self) -> Done<()> {
+        let all = crate::cache::queues(self.conn).await?;
+        self.cache.queues = all.into_iter().map(|row| (row.id, Queue::new(row))).collect();
+        Ok(())
+    }
+
+    /// What a run needs of a worker.
+    pub(crate) async fn match_class(&mut self, id: ClassId) -> Done<Arc<MatchClass>> {
+        Ok(self.class(id).await?.class)
+    }
+
+    /// A queue that a row or a caller names.
+    pub(crate) fn queue(&self, id: QueueId) -> Done<&Queue> {
+        self.cache.queues.get(&id).ok_or_else(|| Fault::damaged(format!("queue {id} does not exist")))
+    }
+
+    pub(crate) fn policy(&self, id: QueueId) -> Done<Arc<QueuePolicy>> {
+        self.queue(id).map(|queue| queue.policy.clone())
+    }
+
+    /// The name of a serial key's row.
+    pub(crate) async fn slot_name(&mut self, run: &Run) -> Done<Option<String>> {
+        let Some(key) = run.serial_key.clone() else { return Ok(None) };
+        Ok(Some(slot_of(&self.class(run.class).await?.class.namespace, &key)))
+    }
+
+    /// The number of the next run.
+    pub(crate) async fn next_seq(&mut self) -> Done<i64> {
+        if self.loaded.seqs.is_empty() {
+            self.loaded.seqs = column(self.conn, sql::RUN_SEQS, values_of![NUMBERS]).await?.into();
+        }
+        self.loaded.seqs.pop_front().ok_or_else(|| Fault::damaged("the sequence of runs gives no numbers"))
+    }
+
+    /// The number of the next recovery.
+    pub(crate) async fn next_recovery(&mut self) -> Done<i64> {
+        if self.loaded.recovery_ids.is_empty() {
+            self.loaded.recovery_ids = column(self.conn, sql::RECOVERY_IDS, values_of![NUMBERS]).await?.into();
+        }
+        self.loaded
+            .recovery_ids
+            .pop_front()
+            .ok_or_else(|| Fault::damaged("the sequence of recoveries gives no numbers"))
+    }
+
+    /// Counts a run that goes from one state to another; `None` is no run.
+    pub(crate) async fn count(&mut self, run: &Run, from: Option<State>, to: Option<State>) -> Done<()> {
+        if from == to {
+            return Ok(());
+        }
+        let active = |state: Option<State>| state.filter(|s| !s.is_terminal());
+        for (state, by) in [(active(from), -1), (active(to), 1)] {
+            let Some(state) = state else { continue };
+            *self.pending.sums.states.entry((run.queue, state.number())).or_default() += by;
+            if let (true, Some(leased)) = (state.is_leased(), self.loaded.leased.get_mut(&run.queue)) {
+                *leased += by;
+            }
+        }
+        let by = i64::from(active(to).is_some()) - i64::from(active(from).is_some());
+        if by != 0 && self.class(run.class).await?.class.pin.is_some() {
+            *self.pending.sums.classes.entry(run.class).or_default() += by;
+        }
+        Ok(())
+    }
+}
+
+/// Workers.
+impl Tx<'_> {
+    /// Reads who may write as these workers, and keeps it so until the end.
+    pub(crate) async fn load_guards(&mut self, workers: &[WorkerId], sql: &'static str) -> Done<()> {
+        let ids: Vec<i64> = workers.iter().map(|worker| worker.0).collect();
+        for worker in workers {
+            self.loaded.guards.insert(*worker, None);
+        }
+        let rows = query(self.conn, sql, values_of![ids]).await?;
+        self.take_guards(&rows)
+    }
+
+    pub(crate) fn take_guards(&mut self, rows: &[Row]) -> Done<()> {
+        for row in rows {
+            let (id, guard) = Guard::read(row)?;
+            self.loaded.guards.insert(id, Some(guard));
+        }
+        Ok(())
+    }
+
+    /// Who may write as this worker now; `None`: no such worker.
+    pub(crate) async fn guard(&mut self, worker: WorkerId) -> Done<Option<Guard>> {
+        if !self.loaded.guards.contains_key(&worker) {
+            self.load_guards(&[worker], sql::WORKER_GUARDS).await?;
+        }
+        Ok(self.loaded.guards.get(&worker).cloned().flatten())
+    }
+
+    /// The same, with the row locked against claims: for who is about to change it, or what it holds.
+    pub(crate) async fn guard_locked(&mut self, worker: WorkerId) -> Done<Option<Guard>> {
+        if self.loaded.closing.insert(worker) {
+            self.load_guards(&[worker], sql::WORKER_GUARD_LOCK).await?;
+        }
+        self.guard(worker).await
+    }
+
+    /// The tenant of a worker.
+    pub(crate) async fn namespace_of(&mut self, worker: WorkerId) -> Done<Option<Arc<str>>> {
+        if let Some(Named { namespace: Some(namespace), .. }) = self.cache.known.worker(worker) {
+            return Ok(Some(namespace));
+        }
+        let name = self.worker_name(worker).await?;
+        let named = self.cache.known.worker(worker).filter(|_| !name.is_empty());
+        Ok(named.and_then(|named| named.namespace))
+    }
+
+    /// A worker's name, also after its deletion.
+    pub(crate) async fn worker_name(&mut self, worker: WorkerId) -> Done<String> {
+        self.cache.known.worker_name(self.conn, worker).await
+    }
+}
+
+/// Runs.
+impl Tx<'_> {
+    /// Locks the runs with these ids, and their serial keys before them.
+    pub(crate) async fn lock_ids(&mut self, ids: &[RunId]) -> Done<()> {
+        let missing: BTreeSet<Uuid> =
+            ids.iter().filter(|id| !self.loaded.ids.contains_key(id)).map(|id| id.0).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<Uuid> = missing.into_iter().collect();
+        let conn = self.conn;
+        let values = values_of![missing];
+        let lines = query(conn, sql::SERIAL_LOCK_IDS, values);
+        let runs = query(conn, sql::RUN_LOCK_IDS, values);
+        let (lines, runs) = futures_util::future::join(lines, runs).await;
+        for id in missing.iter().map(|id| RunId(*id)) {
+            self.loaded.ids.entry(id).or_insert(None);
+        }
+        self.take_lines(&lines?)?;
+        self.take_runs(&runs?).await
+    }
+
+    /// Locks the runs of these rows, and their serial keys before them.
+    pub(crate) async fn lock_seqs(&mut self, seqs: &[i64]) -> Done<()> {
+        let missing: BTreeSet<i64> = seqs.iter().copied().filter(|seq| !self.loaded.runs.contains_key(seq)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<i64> = missing.into_iter().collect();
+        let conn = self.conn;
+        let values = values_of![missing];
+        let lines = query(conn, sql::SERIAL_LOCK_SEQS, values);
+        let runs = query(conn, sql::RUN_LOCK_SEQS, values);
+        let (lines, runs) = futures_util::future::join(lines, runs).await;
+        self.take_lines(&lines?)?;
+        self.take_runs(&runs?).await
+    }
+
+    /// Locks ready runs, as far as nobody else is at them or at their serial keys; the others are passed over.
+    pub(crate) async fn lock_ready(&mut self, places: &[(ClassId, Place)]) -> Done<()> {
+        let mut wanted: Vec<(ClassId, Place, Option<String>)> = Vec::new();
+        for &(class, place) in places {
+            if !self.loaded.runs.contains_key(&place.1) {
+                let slot = self.ready.pool(class).and_then(|pool| pool.runs.get(&place)).cloned().flatten();
+                wanted.push((class, place, slot));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let slots: BTreeSet<&String> = wanted.iter().filter_map(|(_, _, slot)| slot.as_ref()).collect();
+        let slots: Vec<&str> =
+            slots.into_iter().filter(|slot| !self.loaded.lines.contains_key(*slot)).map(String::as_str).collect();
+        if !slots.is_empty() {
+            let rows = query(self.conn, sql::SERIAL_LOCK_FREE, values_of![slots]).await?;
+            self.take_lines(&rows)?;
+        }
+        let is_free = |slot: &Option<String>| slot.as_ref().is_none_or(|slot| self.loaded.lines.contains_key(slot));
+        let seqs: Vec<i64> = wanted.iter().filter(|(_, _, slot)| is_free(slot)).map(|(_, place, _)| place.1).collect();
+        let rows = query(self.conn, sql::RUN_LOCK_READY, values_of![seqs]).await?;
+        self.take_runs(&rows).await?;
+        for (class, place, _) in wanted {
+            if !self.loaded.runs.contains_key(&place.1) {
+                self.ready.pass_over(class, place);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn take_runs(&mut self, rows: &[Row]) -> Done<()> {
+        for run in read_runs(rows)? {
+            self.class(run.class).await?;
+            self.loaded.put(run);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_lines(&mut self, rows: &[Row]) -> Done<()> {
+        for row in rows {
+            let slot = Slot { holder: get(row, 1)?, head: get(row, 2)?, last_claimed: get(row, 3)? };
+            let name: String = get(row, 0)?;
+            self.loaded.lines.entry(name).or_insert(Line { slot, moved_by: None });
+        }
+        Ok(())
+    }
+
+    /// The row of a serial key, locked; made if it is not there and `make`.
+    pub(crate) async fn line(&mut self, name: &str, make: bool) -> Done<Option<Slot>> {
+        if let Some(line) = self.loaded.lines.get(name) {
+            return Ok(Some(line.slot));
+        }
+        let names = vec![name];
+        for _ in 0..LINE_TRIES {
+            if make {
+                execute(self.conn, sql::SERIAL_MAKE, values_of![names]).await?;
+            }
+            let rows = query(self.conn, sql::SERIAL_LOCK, values_of![names]).await?;
+            self.take_lines(&rows)?;
+            let found = self.loaded.lines.get(name).map(|line| line.slot);
+            if found.is_some() || !make {
+                return Ok(found);
+            }
+        }
+        Err(Fault::Race("a serial key was forgotten at the same time".to_owned()))
+    }
+
+    /// The run, locked, if it is there.
+    pub(crate) async fn run_by_id(&mut self, id: RunId) -> Done<Option<Run>> {
+        self.lock_ids(&[id]).await?;
+        let seq = self.loaded.ids.get(&id).copied().flatten();
+        Ok(seq.and_then(|seq| self.loaded.runs.get(&seq)).cloned())
+    }
+
+    /// The run, locked, if it is there.
+    pub(crate) async fn run_by_seq(&mut self, seq: i64) -> Done<Option<Run>> {
+        self.lock_seqs(&[seq]).await?;
+        Ok(self.loaded.runs.get(&seq).cloned())
+    }
+
+    /// The run, locked, if it is in the namespace.
+    pub(crate) async fn run_in(&mut self, namespace: &str, id: RunId) -> Done<Option<Run>> {
+        match self.run_by_id(id).await? {
+            Some(run) if self.class(run.class).await?.class.namespace == namespace => Ok(Some(run)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The run as committed or as this transaction has made it, not locked: for who only asks.
+    pub(crate) async fn look_at(&mut self, id: RunId) -> Done<Option<Run>> {
+        if let Some(Some(seq)) = self.loaded.ids.get(&id) {
+            return Ok(self.loaded.runs.get(seq).cloned());
+        }
+        if let Some(seen) = self.loaded.chosen.get(&id) {
+            return Ok(seen.clone());
+        }
+        let run = crate::rows::run_by_id(self.conn, id).await?;
+        self.loaded.chosen.insert(id, run.clone());
+        Ok(run)
+    }
+
+    /// What the workers of these runs need beside their rows.
+    pub(crate) async fn load_bodies(&mut self, seqs: &[i64]) -> Done<()> {
+        let missing: Vec<i64> = seqs.iter().copied().filter(|seq| !self.loaded.bodies.contains_key(seq)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.pending.concerns(&missing) {
+            self.flush().await?;
+        }
+        for row in query(self.conn, sql::LEASE_BODY, values_of![missing]).await? {
+            let body = Body {
+                input: outlive_core::Json::parse(get(&row, 1)?)?,
+                options: from_text(get(&row, 2)?)?.unwrap_or_default(),
+                checkpoint: json(get(&row, 3)?)?,
+                resume_data: json(get(&row, 4)?)?.filter(|data| !data.is_null()),
+            };
+            self.loaded.bodies.insert(get(&row, 0)?, body);
+        }
+        Ok(())
+    }
+
+    /// What the losses of these runs depend on.
+    pub(crate) async fn load_means(&mut self, seqs: &[i64]) -> Done<()> {
+        let missing: Vec<i64> = seqs.iter().copied().filter(|seq| !self.loaded.means.contains_key(seq)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.pending.concerns(&missing) {
+            self.flush().await?;
+        }
+        for row in query(self.conn, sql::MEANS, values_of![missing]).await? {
+            let means = Means {
+                options: from_text(get(&row, 1)?)?.unwrap_or_default(),
+                checkpoint: json(get(&row, 2)?)?,
+                progress: from_text(get(&row, 3)?)?,
+            };
+            self.loaded.means.insert(get(&row, 0)?, means);
+        }
+        Ok(())
+    }
+
+    /// The same, of one run.
+    pub(crate) async fn means(&mut self, seq: i64) -> Done<Means> {
+        self.load_means(&[seq]).await?;
+        Ok(self.loaded.means.get(&seq).cloned().unwrap_or_default())
+    }
+}
+
+/// Hints.
+impl Tx<'_> {
+    /// The hints of the command that runs now.
+    pub(crate) fn hints(&mut self) -> &mut Commit {
+        if self.hints.len() <= self.command {
+            self.hints.resize_with(self.command + 1, Commit::default);
+        }
+        &mut self.hints[self.command]
+    }
+
+    /// Tells that the class may have a ready run.
+    pub(crate) fn hint_ready(&mut self, class: ClassId) {
+        let ready = &mut self.hints().ready;
+        if ready.last() != Some(&class) && !ready.contains(&class) {
+            ready.push(class);
+        }
+    }
+
+    /// Something can be claimed from the queue again: its classes that have a ready run are told at the end.
+    pub(crate) fn hint_queue(&mut self, queue: QueueId) {
+        self.opened.insert((queue, self.command));
+    }
+
+    /// What waited for the end of all commands: lines of serial keys, what is pending, queues that opened.
+    pub(crate) async fn conclude(&mut self) -> Done<()> {
+        crate::serial::settle(self).await?;
+        self.flush().await?;
+        subject::settle(self).await?;
+        let opened = std::mem::take(&mut self.opened);
+        if !opened.is_empty() {
+            let queues: BTreeSet<i64> = opened.iter().map(|(queue, _)| queue.0).collect();
+            let queues: Vec<i64> = queues.into_iter().collect();
+            for row in query(self.conn, sql::READY_OF_QUEUES, values_of![queues]).await? {
+                let (queue, class) = (QueueId(get(&row, 0)?), ClassId(get(&row, 1)?));
+                for (_, command) in opened.iter().filter(|(opened, _)| *opened == queue) {
+                    self.command = *command;
+                    self.hint_ready(class);
+                }
+            }
+        }
+        Ok(())
+    }
+}

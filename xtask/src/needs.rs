@@ -84,8 +84,42 @@ const NEEDS: &[Need] = &[
     Need {
         name: "schemathesis",
         of: &[Of::Test],
-        found: || first_line(schemathesis().join("bin/st"), &["--version"]).filter(|v| is_pinned(v)),
-        provide: install_schemathesis,
+        found: || {
+            first_line(tools().join("schemathesis/bin/st"), &["--version"])
+                .filter(|v| is_pinned(SCHEMATHESIS, "schemathesis", v))
+        },
+        provide: || venv("schemathesis", "schemathesis.txt"),
+        without: Without::Stop,
+    },
+    Need {
+        name: "schemas of compose and Kubernetes",
+        of: &[Of::Test],
+        found: || {
+            first_line(tools().join("schemas/bin/check-jsonschema"), &["--version"])
+                .filter(|v| is_pinned(SCHEMAS, "check-jsonschema", v))
+        },
+        provide: || venv("schemas", "schemas.txt"),
+        without: Without::Stop,
+    },
+    Need {
+        name: "systemd-analyze",
+        of: &[Of::Test],
+        found: || first_line("systemd-analyze", &["--version"]),
+        provide: || apt(&["systemd"]),
+        without: Without::Stop,
+    },
+    Need {
+        name: "nginx",
+        of: &[Of::Test],
+        found: || first_line("sh", &["-c", "\"$0\" -v 2>&1", &unpacked("usr/sbin/nginx").to_string_lossy()]),
+        provide: || unpack("nginx", "usr/sbin/nginx"),
+        without: Without::Stop,
+    },
+    Need {
+        name: "promtool",
+        of: &[Of::Test],
+        found: || first_line(unpacked("usr/bin/promtool"), &["--version"]),
+        provide: || unpack("prometheus", "usr/bin/promtool"),
         without: Without::Stop,
     },
     Need {
@@ -186,28 +220,43 @@ fn python() -> Option<String> {
     first_line("python3", &["-c", "import ensurepip, sys; print(sys.version)"])
 }
 
-/// What is installed, with all that it needs, each with its version.
-const PINNED: &str = include_str!("../../crates/cli/tests/schemathesis.txt");
+/// What is installed of Python's, with all that it needs, each with its version. The tests look for it in the same places
+/// (`crates/cli/tests/cli/contract.rs`, `deploy.rs`).
+const SCHEMATHESIS: &str = include_str!("../../crates/cli/tests/schemathesis.txt");
+const SCHEMAS: &str = include_str!("../../crates/cli/tests/schemas.txt");
 
-/// Where the test looks for it, too (`crates/cli/tests/cli/contract.rs`).
-fn schemathesis() -> PathBuf {
-    tools().join("schemathesis")
+/// What a program says of itself, `st, version 4.32.5`, against the list's line of its package.
+fn is_pinned(list: &str, package: &str, said: &str) -> bool {
+    let number = said.rsplit(' ').next().unwrap_or_default().trim_start_matches('v');
+    list.lines().any(|line| line.split_once("==") == Some((package, number)))
 }
 
-/// `Schemathesis, version 4.32.5`
-fn is_pinned(version: &str) -> bool {
-    let number = version.rsplit(' ').next().unwrap_or_default().trim_start_matches('v');
-    PINNED.lines().any(|line| line.strip_prefix("schemathesis==") == Some(number))
-}
-
-fn install_schemathesis() -> Done {
-    let folder = schemathesis();
+/// Programs of Python in a folder of their own, from a list in `crates/cli/tests`.
+fn venv(name: &str, list: &str) -> Done {
+    let folder = tools().join(name);
     let run = |program: PathBuf, args: &[&str]| {
         first_line(&program, args).map(drop).ok_or_else(|| format!("`{} {}` failed", program.display(), args.join(" ")))
     };
     run("python3".into(), &["-m", "venv", "--clear", &folder.to_string_lossy()])?;
-    let list = root().join("crates/cli/tests/schemathesis.txt");
+    let list = root().join("crates/cli/tests").join(list);
     run(folder.join("bin/pip"), &["install", "--quiet", "--disable-pip-version-check", "-r", &list.to_string_lossy()])
+}
+
+/// A file of a package that was unpacked.
+fn unpacked(file: &str) -> PathBuf {
+    tools().join("debian").join(file)
+}
+
+/// One file of a Debian package, beside what is built: nothing is installed, and no service starts.
+fn unpack(package: &str, file: &str) -> Done {
+    let folder = tools().join("debian");
+    let script = "mkdir -p \"$0\" && cd \"$0\" && rm -f \"$1\"_*.deb && { apt-get download \"$1\" || \
+                  { apt-get update && apt-get download \"$1\"; }; } && \
+                  dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -x \"./$2\" && rm \"$1\"_*.deb";
+    match first_line("sh", &["-ec", script, &folder.to_string_lossy(), package, file]) {
+        Some(_) => Ok(()),
+        None => Err(format!("`apt-get download {package}` failed")),
+    }
 }
 
 /// The runner's version, if there is one: an installed one, or our own.
@@ -270,6 +319,15 @@ fn component(name: &str) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_of_another_version_is_not_the_pinned_one() {
+        let pinned = SCHEMAS.lines().find_map(|line| line.strip_prefix("check-jsonschema==")).unwrap();
+        assert!(is_pinned(SCHEMAS, "check-jsonschema", &format!("it, version {pinned}")));
+        for other in ["it, version 0.0.1", ""] {
+            assert!(!is_pinned(SCHEMAS, "check-jsonschema", other));
+        }
+    }
 
     const MISSING: Need = Need {
         name: "a thing",

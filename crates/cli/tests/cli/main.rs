@@ -7,6 +7,7 @@ mod contract;
 mod copies;
 mod cuts;
 mod demos;
+mod deploy;
 mod dev;
 mod disk_errors;
 mod doctor;

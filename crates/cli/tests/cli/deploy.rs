@@ -1,4 +1,4 @@
-//! What lies in `deploy/`, held against the programs that would read it, and against the flags, variables and metrics of this binary.
+//! What lies in `deploy/`, and the commands of `docs/cluster.md`, held against the programs that would read it, and against the flags, variables and metrics of this binary.
 
 use crate::support::{Answer, House, outlive, until};
 use serde_json::Value;
@@ -100,17 +100,20 @@ fn command_lines() -> Vec<Vec<String>> {
         inside.split(", ").map(|word| word.trim_matches('"').to_owned()).collect::<Vec<_>>()
     };
     let mut lines = Vec::new();
-    for (name, text) in files() {
+    for (_, text) in files() {
         for line in text.lines().map(str::trim) {
             match line.split_once([' ', '=']) {
                 Some(("ExecStart", rest)) => lines.push(words(rest.split_once(' ').unwrap().1)),
-                Some(("args:" | "command:", _)) if name.ends_with(".yaml") && line.contains('[') => {
-                    lines.push(list(line))
-                }
-                Some(("outlive", rest)) if name.ends_with(".md") => lines.push(words(rest)),
+                Some(("args:" | "command:", _)) if line.contains('[') => lines.push(list(line)),
                 _ => {}
             }
         }
+    }
+    let docs = fs::read_to_string(file("../docs/cluster.md")).unwrap();
+    for block in docs.split("```sh\n").skip(1) {
+        let commands = block.split("```").next().unwrap_or_default().lines();
+        let commands = commands.filter_map(|line| line.split('#').next()?.strip_prefix("outlive "));
+        lines.extend(commands.map(words));
     }
     lines
 }
@@ -118,7 +121,7 @@ fn command_lines() -> Vec<Vec<String>> {
 #[test]
 fn every_command_line_in_deploy_is_one_of_this_binary() {
     let lines = command_lines();
-    assert!(lines.len() >= 6, "{lines:?}");
+    assert!(lines.len() >= 12, "{lines:?}");
     for line in &lines {
         // The flags are read before help is.
         let answer = Answer::of(&outlive().args(line).arg("--help").output().unwrap());
@@ -166,7 +169,7 @@ fn a_worker_a_run_and_its_output_go_through_the_load_balancer() {
     let (folder, replica) = (house.folder.path().join("nginx"), house.url.trim_start_matches("http://").to_owned());
     fs::create_dir_all(folder.join("temp")).unwrap();
     let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temps: String = temps.iter().map(|kind| format!("{kind}_temp_path temp/{kind}; ")).collect();
+    let temps = temps.map(|kind| format!("{kind}_temp_path temp/{kind};")).join(" ");
     let config = balancer(port, &replica).replace("access_log off;", &format!("access_log off; {temps}"));
     fs::write(folder.join("nginx.conf"), config).unwrap();
     let prefix = format!("{}/", folder.display());

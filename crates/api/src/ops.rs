@@ -117,6 +117,9 @@ pub struct Server {
     pub protocols: Vec<u32>,
     /// This process.
     pub replica: i64,
+    /// All processes over its store that have written a row, this one included; empty: its store is its own.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
     /// Its wall clock.
     #[serde(with = "crate::time")]
     #[schema(value_type = String)]
@@ -166,6 +169,23 @@ pub struct Disk {
     pub low_disk_bytes: u64,
     /// Whether new runs are admitted.
     pub admits_new_runs: bool,
+}
+
+/// One of several servers over one store.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Replica {
+    /// Its number in the store.
+    pub id: i64,
+    /// Its name, stable over its restarts.
+    pub name: String,
+    /// Where it can be reached; empty: it did not say.
+    pub address: String,
+    /// Whether it writes its row, as the replica that answers sees it.
+    pub live: bool,
+    /// Start of its process.
+    #[serde(with = "crate::time")]
+    #[schema(value_type = String)]
+    pub started_at: Wall,
 }
 
 /// The judge of silence.

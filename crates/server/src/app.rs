@@ -1,6 +1,7 @@
 //! Everything that handlers and loops share. The one module that names a backend.
 
 use crate::catalog::CatalogCache;
+use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::hub::Hub;
 use crate::services::Phases;
@@ -21,8 +22,8 @@ use tokio::sync::watch;
 /// Shared by all.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
-    /// The way to other replicas, if there may be any.
-    pub(crate) exchange: Option<Arc<dyn Exchange>>,
+    /// Other replicas, if there may be any.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) driver: Driver,
     pub(crate) catalog: CatalogCache,
     pub(crate) hub: Hub,
@@ -135,14 +136,21 @@ impl App {
         let Backend { store, exchange } = backend;
         let snapshot = store.load().await?;
         let now = clock.mono();
+        let (mut engine, mut replica, mut cluster) = (Engine::new(snapshot.observed, now), snapshot.replica, None);
+        if let Some(exchange) = exchange {
+            let joined = store.join(&config.replica, &config.advertise).await?;
+            engine = engine.in_cluster(joined.seat, now);
+            replica = joined.seat.replica;
+            cluster = Some(Cluster::new(exchange, joined));
+        }
         let app = Self {
-            driver: Driver::new(Engine::new(snapshot.observed, now), Arc::clone(&clock)),
+            driver: Driver::new(engine, cluster.is_none(), Arc::clone(&clock)),
             catalog: CatalogCache::default(),
             hub: Hub::default(),
             signer: Signer::new(&snapshot.secret, snapshot.generation),
             phases: Phases::default(),
             generation: snapshot.generation,
-            replica: snapshot.replica,
+            replica,
             started: now,
             observed_at_start: snapshot.observed,
             stopping: watch::channel(false).0,
@@ -153,7 +161,7 @@ impl App {
             metrics: crate::metrics::handle(),
             disk: crate::disk::Disk::of(&config),
             store,
-            exchange,
+            cluster,
             clock,
             config,
         };
@@ -165,7 +173,11 @@ impl App {
             app.learn_class(class);
         }
         app.look_at_disk()?;
-        app.adopt_all().await?;
+        if app.cluster.is_some() {
+            app.adopt_own().await?;
+        } else {
+            app.adopt_all().await?;
+        }
         app.input(outlive_core::engine::Input::Ready(snapshot.ready));
         Ok(app)
     }

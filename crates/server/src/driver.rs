@@ -9,12 +9,13 @@ use crate::view;
 use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
 use outlive_api::workers::WireOrder;
 use outlive_core::clock::Clock;
+use outlive_core::engine::OwnRow;
 use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, Say, SessionView,
     VerdictResult, VerdictWanted, Way,
 };
 use outlive_core::run::LossBudget;
-use outlive_core::{Holder, LeaseRef, RunId};
+use outlive_core::{Holder, LeaseRef, ReplicaId, RunId};
 use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError, Verdict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,10 @@ struct Inner {
     answered: HashMap<Holder, Answered>,
     last_conn: u64,
     last_waiter: u64,
+    /// No other server can have the store open.
+    sole: bool,
+    /// Addresses of the others.
+    replicas: Vec<String>,
 }
 
 /// What became of a message for an attempt.
@@ -90,12 +95,17 @@ pub(crate) struct Driver {
 enum Work {
     Claim(ClaimWanted, Option<uuid::Uuid>),
     Verdict(VerdictWanted),
+    WriteRow(OwnRow),
+    AdoptFrom { replica: ReplicaId, beat: i64 },
+    ReadHomes,
 }
 
 impl Driver {
-    pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(engine: Engine, sole: bool, clock: Arc<dyn Clock>) -> Self {
         let inner = Inner {
             engine,
+            sole,
+            replicas: Vec::new(),
             conns: HashMap::new(),
             polls: HashMap::new(),
             orders: HashMap::new(),
@@ -146,6 +156,11 @@ impl Driver {
     }
 
     /// Connections that are open.
+    /// Where else workers may go.
+    pub(crate) fn replicas_are(&self, addresses: Vec<String>) {
+        self.lock().replicas = addresses;
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.lock().conns.len()
     }
@@ -246,8 +261,9 @@ impl Driver {
                     Effect::Breaker(why) => crate::metrics::breaker(why),
                     // Who has to be told is told by the transactions that make it true.
                     Effect::Announce(_, status) => crate::metrics::worker_edge(status),
-                    // This server's engine is in no cluster.
-                    Effect::WriteRow(_) | Effect::AdoptFrom { .. } | Effect::ReadHomes => {}
+                    Effect::WriteRow(row) => work.push(Work::WriteRow(row)),
+                    Effect::AdoptFrom { replica, beat } => work.push(Work::AdoptFrom { replica, beat }),
+                    Effect::ReadHomes => work.push(Work::ReadHomes),
                 }
             }
         }
@@ -277,8 +293,8 @@ impl Inner {
                 heartbeat_ms: heartbeat.0,
                 reconnect_window_ms: window.0,
                 proxied,
-                sole: true,
-                replicas: Vec::new(),
+                sole: self.sole,
+                replicas: self.replicas.clone(),
             })),
             Say::Held(leases) => {
                 let leases = leases.iter().filter_map(|l| handle.held.remove(&l.run_id)).collect();
@@ -386,6 +402,11 @@ impl App {
                     app.claimed(wanted.token, wanted.holder, result);
                 })),
                 Work::Verdict(wanted) => drop(tokio::spawn(async move { app.write_verdict(wanted).await })),
+                Work::WriteRow(row) => drop(tokio::spawn(async move { app.write_row(row).await })),
+                Work::AdoptFrom { replica, beat } => {
+                    drop(tokio::spawn(async move { app.adopt_from(replica, beat).await }));
+                }
+                Work::ReadHomes => drop(tokio::spawn(async move { app.read_homes().await })),
             }
         }
     }
@@ -520,7 +541,9 @@ impl App {
     /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked.
     async fn follow_home(self: &Arc<Self>, holder: Holder) {
         let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
-        if row.incarnation == holder.incarnation && !row.left {
+        if row.incarnation == holder.incarnation && !row.left && row.replica != self.replica {
+            self.input(Input::Moved(holder, row.home_seq));
+        } else if row.incarnation == holder.incarnation && !row.left {
             if let Ok(leases) = self.store.leases_of(holder).await {
                 let leases = leases.iter().map(|row| self.lease_info(row)).collect();
                 self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));

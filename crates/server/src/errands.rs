@@ -17,9 +17,9 @@ impl App {
     /// Has the home of a worker's session do something. Another replica's answer is not waited for: [`Told::Yes`] says that it is
     /// written.
     pub(crate) async fn send_home(self: &Arc<Self>, worker: &WorkerRow, errand: Errand) -> Result<Told, StoreError> {
-        match &self.exchange {
-            Some(exchange) if worker.replica != self.replica => {
-                exchange.tell(worker.replica, errand).await?;
+        match &self.cluster {
+            Some(cluster) if worker.replica != self.replica => {
+                cluster.exchange.tell(worker.replica, errand).await?;
                 Ok(Told::Yes)
             }
             _ => Ok(self.run_errand(errand)),
@@ -28,9 +28,9 @@ impl App {
 
     /// Reads what others wrote for this replica, and does it.
     pub(crate) async fn run_errands(self: &Arc<Self>) -> Result<(), StoreError> {
-        let Some(exchange) = &self.exchange else { return Ok(()) };
+        let Some(cluster) = &self.cluster else { return Ok(()) };
         loop {
-            let errands = exchange.errands(PAGE).await?;
+            let errands = cluster.exchange.errands(PAGE).await?;
             let last = errands.len() < PAGE as usize;
             for errand in errands {
                 self.run_errand(errand);

@@ -11,6 +11,7 @@
 
 mod app;
 mod catalog;
+mod cluster;
 mod commit;
 mod disk;
 mod driver;

@@ -53,6 +53,8 @@ pub struct Config {
     pub store: StoreLocation,
     /// The stable name of this replica; empty: none, which only a store that cannot be shared allows.
     pub replica: String,
+    /// Where workers reach this replica, `host:port`; empty: where it listens, if that is one address.
+    pub advertise: String,
     /// Listen on an address that is not loopback, without login.
     pub insecure_listen: bool,
     /// Bytes that must be free on the store's disk for new runs to be admitted; 0: admitted always.
@@ -142,7 +144,12 @@ async fn serve(
     clock: Arc<dyn Clock>,
 ) -> Result<Server, StartError> {
     let address = listener.local_addr().map_err(|e| listen_error(config.listen, &e))?;
-    let app = App::open(config, backend, clock).await?;
+    let told = if config.advertise.is_empty() && !address.ip().is_unspecified() {
+        address.to_string()
+    } else {
+        config.advertise.clone()
+    };
+    let app = App::open(Config { advertise: told, ..config }, backend, clock).await?;
     let (stop_http, stopped) = watch::channel(false);
     let router = router::router(Arc::clone(&app));
     let served = Arc::clone(&app);
@@ -197,7 +204,7 @@ impl Server {
         self.app.driver.broadcast(&ServerMessage::Close {
             why: CloseReason::Shutdown,
             keep_trust_ms: KEEP_TRUST.0,
-            r#try: Vec::new(),
+            r#try: self.app.other_addresses(),
         });
         let flushed = async {
             while self.app.driver.connections() > 0 {
@@ -216,7 +223,7 @@ impl Server {
         for task in self.loops {
             let _ = task.await;
         }
-        let observed = self.app.driver.look(|engine| engine.observed().now());
+        let observed = self.app.driver.look(outlive_core::engine::Engine::store_observed);
         if let Err(error) = self.app.store.advance_observed(observed).await {
             tracing::warn!(%error, "the observed clock could not be saved");
         }

@@ -9,7 +9,7 @@ use outlive_api::workers::{HeldRun, WireLiveness, Worker};
 use outlive_core::engine::Status;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::run::derive::Marker;
-use outlive_core::{Millis, Reason, State};
+use outlive_core::{LeaseRef, Millis, Reason, State};
 use outlive_store::{
     AttemptRow, LeaseRow, OutputEntry, OutputFrom, OutputKind, OutputQuery, Presence, RunRow, StoreError, WorkerRow,
 };
@@ -214,26 +214,45 @@ pub(crate) fn output_event(entry: OutputEntry) -> (&'static str, wire_output::Ou
 }
 
 impl App {
-    /// The status of a worker: of its session if there is one in memory, else of its row.
+    /// The status of a worker: of its session if there is one in memory, else of its row: what a replica that lives has not written
+    /// off is online.
     pub(crate) fn status(&self, row: &WorkerRow) -> Status {
         match self.driver.session(row.holder()) {
             Some(session) => session.status,
             None if row.left => Status::Left,
+            None if row.session_open && self.hears_replica(row.replica) => {
+                if row.draining {
+                    Status::Draining
+                } else {
+                    Status::Online
+                }
+            }
             None => Status::Offline,
         }
     }
 
-    /// A worker for people.
-    pub(crate) fn worker_view(&self, row: WorkerRow) -> Worker {
+    /// What a worker holds: of its session if there is one in memory, else by the rows.
+    async fn held_by(&self, row: &WorkerRow) -> Result<Vec<LeaseRef>, StoreError> {
+        if self.driver.session(row.holder()).is_some() || !self.hears_replica(row.replica) {
+            return Ok(self.driver.look(|e| e.leases(row.holder())));
+        }
+        let leases = self.store.leases_of(row.holder()).await?;
+        Ok(leases.iter().map(|row| LeaseRef { run_id: row.run.id, epoch: row.run.epoch }).collect())
+    }
+
+    /// A worker for people. How long ago another replica heard its worker is not known here.
+    pub(crate) async fn worker_view(&self, row: WorkerRow) -> Result<Worker, StoreError> {
+        let held = self.held_by(&row).await?;
         let session = self.driver.session(row.holder());
         let status = self.status(&row);
         let least = self.driver.look(|e| e.least_liveness(&row.profile.namespace, row.profile.queues.iter()));
         let age = match &session {
             Some(s) => Some(s.heard_ago),
+            None if self.hears_replica(row.replica) => None,
             None => Some(self.clock.wall().since(row.last_heard_at)),
         };
-        let held = self.driver.look(|e| e.leases(row.holder()));
-        Worker {
+        let home = (session.is_some() || self.hears_replica(row.replica)).then_some(row.replica.0);
+        Ok(Worker {
             id: row.id,
             namespace: row.profile.namespace,
             name: row.profile.name,
@@ -255,9 +274,9 @@ impl App {
             version: row.version,
             host: row.host,
             pid: row.pid,
-            home: session.is_some().then_some(row.replica.0),
+            home,
             first_seen_at: row.first_seen_at,
             registered_at: row.registered_at,
-        }
+        })
     }
 }

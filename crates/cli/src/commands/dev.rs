@@ -88,6 +88,7 @@ pub(crate) async fn run(cx: &Context, args: Args, settings: Vec<Setting>) -> Don
     let server = start(Config {
         listen: super::server::address(&args.listen)?,
         store: StoreLocation::Sqlite(place.path.join("outlive.db")),
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk: args.low_disk,

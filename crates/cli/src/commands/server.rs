@@ -40,6 +40,16 @@ pub(crate) struct Args {
         hide_env_values = true
     )]
     replica: String,
+    /// Where workers reach this replica, if that is not the address that it listens on: told to those that look for another
+    #[arg(
+        long,
+        env = "OUTLIVE_ADVERTISE",
+        value_name = "HOST:PORT",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
+    advertise: String,
     /// Allow an address that is not loopback, without login: whoever reaches it can run commands
     #[arg(long, env = "OUTLIVE_INSECURE_LISTEN", hide_env_values = true)]
     insecure_listen: bool,
@@ -61,6 +71,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
     let config = Config {
         listen: address(&args.listen)?,
         store: store(&args.store)?,
+        advertise: args.advertise,
         insecure_listen: args.insecure_listen,
         replica: args.replica,
         low_disk: args.low_disk,

@@ -187,6 +187,14 @@ impl Engine {
         self.cluster.as_ref().is_some_and(|c| now.since(c.written) >= UNSURE_AFTER)
     }
 
+    /// Whether another replica's row changes, as far as is known here.
+    #[must_use]
+    pub fn hears_replica(&self, replica: ReplicaId) -> bool {
+        let observed = self.observed.now();
+        let peer = self.cluster.as_ref().and_then(|c| c.peers.get(&replica));
+        peer.is_some_and(|peer| observed.since(peer.changed) < ADOPT_AFTER)
+    }
+
     /// What the store's observed clock may be set to: it runs as this engine's does since it was last read.
     #[must_use]
     pub fn store_observed(&self) -> Observed {

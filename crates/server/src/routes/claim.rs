@@ -33,7 +33,7 @@ pub(crate) async fn claim(
     Body(body): Body<ClaimBody>,
 ) -> Reply<Leases> {
     let holder = token.of(worker)?;
-    app.polling(holder).await?;
+    app.polls_here(holder).await?;
     let max = body.max.clamp(1, u32::try_from(sizes::BATCH).unwrap_or(u32::MAX));
     let repeated = match app.driver.answered(holder, body.request_id) {
         Some(leases) => Some(app.still_held(holder, &leases).await?),
@@ -100,8 +100,19 @@ impl App {
         Ok(rows)
     }
 
-    /// A call of a worker without a session: it is a sign of life. After a loss or a restart it opens its presence again.
-    pub(crate) async fn polling(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
+    /// A call of a worker without a session that takes nothing: a sign of life, wherever its home is. A home that lives is told; if
+    /// there is none, it is here from now on. Whether it is elsewhere.
+    pub(crate) async fn polling(self: &Arc<Self>, holder: Holder) -> Result<bool, Fault> {
+        if self.driver.session(holder).is_none() && self.is_elsewhere(holder).await? {
+            self.input(Input::Heard(holder, None));
+            return Ok(true);
+        }
+        self.polls_here(holder).await.map(|()| false)
+    }
+
+    /// A call of a worker without a session, whose home is here from now on: after a loss, a restart or a move it opens its
+    /// presence again.
+    async fn polls_here(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
         if self.driver.session(holder).is_none() {
             let Some(opened) = self.open_session(holder).await? else {
                 return Err(self.not_current(holder).await);

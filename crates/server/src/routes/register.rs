@@ -134,7 +134,7 @@ impl App {
         let Some(row) = self.worker_named(namespace, name).await? else { return Ok(false) };
         let Some(session) = self.driver.session(row.holder()) else {
             // Another replica hears it, and ends its session when it does not.
-            return Ok(self.exchange.is_some() && row.replica != self.replica && row.session_open);
+            return Ok(row.session_open && self.hears_replica(row.replica));
         };
         let limit = match row.presence {
             Presence::Session if !session.connected => return Ok(false),

@@ -27,11 +27,16 @@ pub(crate) async fn batch(
         let detail = format!("a report has at most {} items; this one has {}", sizes::BATCH, body.items.len());
         return Err(Fault::new(Code::TooLarge, detail));
     }
-    app.polling(holder).await?;
+    let elsewhere = app.polling(holder).await?;
     let reporter = Arc::clone(&app);
     let results = App::detached(async move { reporter.report(holder, body.items, body.replay).await }).await?;
-    if let Some(beat) = body.beat {
-        app.input(Input::PollHeld(holder, beat.held.iter().map(Held::lease).collect()));
+    let held: Option<Vec<_>> = body.beat.map(|beat| beat.held.iter().map(Held::lease).collect());
+    if elsewhere {
+        let orders = app.orders_from_rows(holder, &held.unwrap_or_default()).await?;
+        return Ok(Json(ReportAnswer { results, orders }));
+    }
+    if let Some(held) = held {
+        app.input(Input::PollHeld(holder, held));
     }
     Ok(Json(ReportAnswer { results, orders: app.driver.take_orders(holder) }))
 }

@@ -246,8 +246,11 @@ impl App {
 
     fn candidate<'r>(&self, row: &'r WorkerRow) -> Candidate<'r> {
         let session = self.driver.session(row.holder());
-        let takes_work = session.as_ref().is_some_and(|s| s.status == Status::Online && !row.left);
-        let free = session.map_or(0, |s| row.profile.slots.saturating_sub(u32::try_from(s.held).unwrap_or(u32::MAX)));
+        let takes_work = self.status(row) == Status::Online && !row.left;
+        // What another replica's worker holds is not known here: it may have room.
+        let held = session.map_or(0, |s| s.held);
+        let free =
+            if takes_work { row.profile.slots.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX)) } else { 0 };
         Candidate { profile: &row.profile, takes_work, free }
     }
 

@@ -22,6 +22,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Reply<Server> {
         version: app.config.version.clone(),
         protocols: vec![outlive_api::PROTOCOL],
         replica: app.replica.0,
+        replicas: app.replica_views(),
         now: app.clock.wall(),
         uptime_ms: uptime.0,
         store: ServerStore {

@@ -38,7 +38,10 @@ pub(crate) async fn list(
     let rows = app.store.workers(Some(&namespace), after, limit).await?;
     let full = rows.len() as u64 >= u64::from(limit);
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.0.to_string());
-    let workers = rows.into_iter().map(|row| app.worker_view(row)).collect();
+    let mut workers = Vec::with_capacity(rows.len());
+    for row in rows {
+        workers.push(app.worker_view(row).await?);
+    }
     Ok(Json(Workers { workers, next_cursor }))
 }
 
@@ -51,7 +54,7 @@ impl App {
     async fn worker_answer(&self, namespace: &str, id: WorkerId) -> Reply<Worker> {
         self.catalog.forget_workers();
         let row = self.worker_of(namespace, id).await?;
-        Ok(Json(self.worker_view(row)))
+        Ok(Json(self.worker_view(row).await?))
     }
 }
 
@@ -64,7 +67,7 @@ pub(crate) async fn show(
     WorkerPath(id): WorkerPath,
 ) -> Reply<Worker> {
     let row = app.worker_of(&namespace, id).await?;
-    Ok(Json(app.worker_view(row)))
+    Ok(Json(app.worker_view(row).await?))
 }
 
 async fn set_draining(app: Arc<App>, namespace: String, id: WorkerId, draining: bool) -> Reply<Worker> {

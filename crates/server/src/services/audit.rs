@@ -4,7 +4,7 @@ use super::{Tick, swept};
 use crate::app::App;
 use crate::start::{ghost, session_info};
 use outlive_core::engine::{Input, LeaseInfo};
-use outlive_core::{Holder, Reason, State};
+use outlive_core::{Holder, Reason, State, WorkerId};
 use outlive_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ const PAGE: u32 = 1_000;
 /// One tick.
 pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     let mut tick = Tick::default();
+    let foreign = foreign(&app).await?;
     let mut cursor = None;
     loop {
         let page = app.store.leases_after(cursor, PAGE).await?;
@@ -35,7 +36,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
                 unwatched.entry(holder).or_default().push(app.lease_info(row));
             }
         }
-        for (holder, leases) in unwatched {
+        for (holder, leases) in unwatched.into_iter().filter(|(holder, _)| !foreign.contains(&holder.worker)) {
             tick.acted += leases.len() as u64;
             let row = app.store.worker(holder.worker).await?;
             let info = match row.filter(|row| row.holder() == holder && row.session_open) {
@@ -59,4 +60,16 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     let counted = swept(&app, app.store.audit_subjects(PAGE).await?);
     let found = tick.found + repaired.found + counted.found;
     Ok(Tick { found, acted: tick.acted + repaired.acted + counted.acted, more: false })
+}
+
+/// Workers whose home is another replica: that one watches, or loses what it has to one that does.
+async fn foreign(app: &Arc<App>) -> Result<BTreeSet<WorkerId>, StoreError> {
+    let (mut foreign, mut after) = (BTreeSet::new(), None);
+    while app.cluster.is_some() {
+        let rows = app.store.workers(None, after, PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id);
+        foreign.extend(rows.iter().filter(|row| row.replica != app.replica).map(|row| row.id));
+    }
+    Ok(foreign)
 }

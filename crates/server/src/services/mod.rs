@@ -104,8 +104,8 @@ impl Phases {
 pub(crate) fn start(app: &Arc<App>) -> Vec<JoinHandle<()>> {
     let mut loops: Vec<_> = DUTIES.iter().map(|duty| tokio::spawn(keep(Arc::clone(app), duty))).collect();
     loops.push(tokio::spawn(judge::keep(Arc::clone(app))));
-    if let Some(way) = &app.exchange {
-        loops.push(tokio::spawn(exchange::keep(Arc::clone(app), Arc::clone(way))));
+    if let Some(cluster) = &app.cluster {
+        loops.push(tokio::spawn(exchange::keep(Arc::clone(app), Arc::clone(&cluster.exchange))));
     }
     loops
 }

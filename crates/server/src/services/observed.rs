@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// One tick.
 pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     let observed = app.driver.look(|engine| engine.observed().now());
-    app.store.advance_observed(observed).await?;
+    app.store.advance_observed(app.driver.look(outlive_core::engine::Engine::store_observed)).await?;
     let (sessions, leases) = app.driver.look(outlive_core::engine::Engine::counts);
     let lag = app.clock.mono().since(app.started).0.saturating_sub(observed.since(app.observed_at_start).0);
     #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds fit")]

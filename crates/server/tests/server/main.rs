@@ -7,6 +7,7 @@ mod events;
 mod lost_answers;
 mod polling;
 mod raw;
+mod replicas;
 mod restart;
 mod runs;
 mod safety;

@@ -50,6 +50,7 @@ async fn a_second_server_on_the_same_file_is_refused() {
     let config = outlive_server::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         store,
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,
@@ -67,6 +68,7 @@ async fn a_taken_port_is_named_with_the_next_free_one() {
     let config = outlive_server::Config {
         listen: world.server.address(),
         store: StoreLocation::Memory,
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,

@@ -59,6 +59,7 @@ async fn an_address_that_is_not_loopback_needs_an_explicit_flag() {
     let config = outlive_server::Config {
         listen: "0.0.0.0:0".parse().unwrap(),
         store: outlive_server::StoreLocation::Memory,
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,

@@ -232,6 +232,7 @@ async fn refusal(store: StoreLocation) -> String {
     let config = outlive_server::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         store,
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,

@@ -30,6 +30,7 @@ pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -
     let config = Config {
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
         store,
+        advertise: String::new(),
         insecure_listen: false,
         replica: String::new(),
         low_disk,

@@ -210,6 +210,7 @@ mod tests {
             version: crate::VERSION.to_owned(),
             protocols: vec![outlive_api::PROTOCOL],
             replica: 1,
+            replicas: Vec::new(),
             now: Wall(1_000_000),
             uptime_ms: 600_000,
             store: ServerStore {

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`throughput`] | no-op runs per second, submit to finished, beside raw SQLite |
 //! | [`latency`] | submit to handler started, idle |
-//! | [`recovery`] | kill to running again |
+//! | [`recovery`] | death to running again |
+//! | [`sessions`] | what sessions cost that only beat |
+//! | [`session`] | sessions without processes |
 //! | [`agent`] | (hidden) the worker whose handler does nothing |
 //! | [`stamp`] | (hidden) the command of runs that stamp a file while they execute |
 //! | [`probe`] | this machine: fsync, processor time, its name |
@@ -13,6 +15,8 @@ pub(crate) mod agent;
 mod latency;
 pub(crate) mod probe;
 mod recovery;
+mod session;
+mod sessions;
 pub(crate) mod stamp;
 mod throughput;
 
@@ -26,11 +30,12 @@ use serde::Serialize;
 const EXAMPLES: &str = "Examples:
   outlive bench throughput --runs 50000
   outlive bench latency
-  outlive bench recovery --kills 200 --child
-  outlive bench recovery --kills 200 --agent -o json
+  outlive bench recovery
+  outlive bench recovery child agent --kills 200 -o json
+  outlive bench sessions --sessions 10000
 ";
 
-/// Measure throughput, latency and recovery on this machine
+/// Measure throughput, latency, recovery and sessions on this machine
 #[derive(Debug, clap::Args)]
 #[command(before_help = EXAMPLES, arg_required_else_help = true, subcommand_required = true,
           after_help = "Measure with a release build on a quiet machine. Ratios and distributions travel between machines, times do not.")]
@@ -45,8 +50,10 @@ enum Command {
     Throughput(throughput::Args),
     /// Submit to handler started, on an idle server
     Latency(latency::Args),
-    /// Kill to running again, of a command and of a worker
+    /// Death to running again: of commands, of workers, of hosts, of ten thousand runs at once
     Recovery(recovery::Args),
+    /// Processor, memory and store that sessions need which only beat
+    Sessions(sessions::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -56,6 +63,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
         Command::Throughput(args) => throughput::run(cx, &args).await,
         Command::Latency(args) => latency::run(cx, &args).await,
         Command::Recovery(args) => recovery::run(cx, &args).await,
+        Command::Sessions(args) => sessions::run(cx, &args).await,
         Command::Agent(args) => agent::run(cx, args).await,
     }
 }

@@ -1,0 +1,178 @@
+//! What a server needs for sessions that only beat.
+
+use super::super::Done;
+use super::session::{self, Handle, Told};
+use super::{finish, probe};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::fleet::Fleet;
+use outlive_api::clock::nanos;
+use outlive_core::Millis;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Sessions, each beating at the default interval
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    sessions: usize,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    time: Millis,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    machine: String,
+    sessions: usize,
+    online: u64,
+    seconds: f64,
+    beats_per_second: f64,
+    /// Beats that were due and not acknowledged, of all that were due.
+    unanswered: f64,
+    server_core_share: f64,
+    load_core_share: f64,
+    /// By SQLite's own counter.
+    transactions_per_second: f64,
+    server_bytes_per_session: f64,
+    held: bool,
+}
+
+const TARGET_SHARE: f64 = 0.15;
+const TARGET_TRANSACTIONS: f64 = 2.0;
+/// Sessions that are being opened at the same time.
+const OPENING: usize = 64;
+/// Files beside sessions, of each process.
+const OTHER_FILES: u64 = 256;
+/// After the last session is open: everything that its opening started is over.
+const SETTLE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(cx: &Context, args: &Args) -> Done {
+    allow_files(args.sessions)?;
+    let fleet = Fleet::start().await?;
+    let measured = measure(&fleet, args).await;
+    fleet.stop().await;
+    let m = measured?;
+    let lines = [
+        format!("machine       {}", m.machine),
+        format!("command       outlive bench sessions --sessions {} --time {}", args.sessions, args.time),
+        format!(
+            "sessions      {} online, {:.0} beats/s acknowledged over {:.0} s ({:.1} % of those due were not)",
+            m.online,
+            m.beats_per_second,
+            m.seconds,
+            100.0 * m.unanswered
+        ),
+        format!(
+            "server        {:.1} % of a core (target < {:.0} %); the load beside it {:.1} %",
+            100.0 * m.server_core_share,
+            100.0 * TARGET_SHARE,
+            100.0 * m.load_core_share
+        ),
+        format!(
+            "store         {:.2} transactions/s by SQLite's counter (target ≤ {TARGET_TRANSACTIONS} statements)",
+            m.transactions_per_second
+        ),
+        format!("memory        {:.0} bytes of the server per session", m.server_bytes_per_session),
+        format!("targets       {}", if m.held { "held" } else { "NOT held" }),
+    ];
+    let wrong = (m.online < args.sessions as u64).then(|| "not every session stayed online".to_owned());
+    finish(cx, &m, &lines, wrong)
+}
+
+/// Each session is a file here and in the server, which inherits the limit.
+fn allow_files(sessions: usize) -> Result<(), Failure> {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = sessions as u64 + OTHER_FILES;
+    if limit.maximum.is_some_and(|most| most < needed) {
+        return Err(Failure::failed(format!("{needed} open files are not allowed here; raise the limit (ulimit -Hn)")));
+    }
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    setrlimit(Resource::Nofile, wanted).map_err(|e| Failure::failed(format!("the limit of open files stays: {e}")))
+}
+
+async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
+    let (started, _nothing_starts) = mpsc::channel(1);
+    let acknowledged = Arc::<AtomicU64>::default();
+    let before = memory(fleet.server.pid);
+    let sessions = open(fleet, args.sessions, &Told { started, acknowledged: Arc::clone(&acknowledged) }).await?;
+    tokio::time::sleep(SETTLE).await;
+    let shm = fleet.path("outlive.db-shm");
+    let look = || -> Result<_, Failure> {
+        let cpu = [fleet.server.pid, std::process::id()].map(probe::cpu_seconds);
+        Ok((nanos(), cpu, transactions(&shm)?, acknowledged.load(Ordering::Relaxed)))
+    };
+    let (began, [server, load], written, beats) = look()?;
+    tokio::time::sleep(args.time.duration()).await;
+    let (ended, [server_after, load_after], written_after, beats_after) = look()?;
+    let online = fleet.client.server().await?.sessions;
+    let used = memory(fleet.server.pid).saturating_sub(before);
+    drop(sessions);
+    let seconds = float(ended - began) / 1e9;
+    let beats_per_second = float(beats_after - beats) / seconds;
+    let due = float(args.sessions as u64) / INTERVAL_SECONDS;
+    let server_core_share = (server_after - server) / seconds;
+    let transactions_per_second = f64::from(written_after.wrapping_sub(written)) / seconds;
+    Ok(Measured {
+        machine: probe::machine(),
+        sessions: args.sessions,
+        online,
+        seconds,
+        beats_per_second,
+        unanswered: (1.0 - beats_per_second / due).max(0.0),
+        server_core_share,
+        load_core_share: (load_after - load) / seconds,
+        transactions_per_second,
+        server_bytes_per_session: float(used) / float(args.sessions as u64),
+        held: server_core_share < TARGET_SHARE && transactions_per_second <= TARGET_TRANSACTIONS,
+    })
+}
+
+/// A fifth of the default lease.
+const INTERVAL_SECONDS: f64 = 2.0;
+
+#[expect(clippy::cast_precision_loss, reason = "measurements are far below 2^52")]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+/// Opens them all, some at a time.
+async fn open(fleet: &Fleet, count: usize, told: &Told) -> Result<Vec<Handle>, Failure> {
+    let gate = Arc::new(Semaphore::new(OPENING));
+    let mut opening = JoinSet::new();
+    for number in 0..count {
+        let (gate, client, told) = (Arc::clone(&gate), fleet.client.clone(), told.clone());
+        opening.spawn(async move {
+            let _in = gate.acquire_owned().await;
+            session::open(&client, format!("s-{number:05}"), 1, 0, told).await
+        });
+    }
+    let mut open = Vec::with_capacity(count);
+    while let Some(session) = opening.join_next().await {
+        open.push(session.map_err(|e| Failure::failed(e.to_string()))??);
+    }
+    Ok(open)
+}
+
+/// Resident bytes of a process.
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// `iChange` of the WAL's index: SQLite raises it with each transaction that writes.
+/// Source: <https://sqlite.org/walformat.html#the_wal_index_header>.
+fn transactions(shm: &Path) -> Result<u32, Failure> {
+    const I_CHANGE: u64 = 8;
+    let mut bytes = [0; 4];
+    std::fs::File::open(shm)?.read_exact_at(&mut bytes, I_CHANGE)?;
+    Ok(u32::from_ne_bytes(bytes))
+}

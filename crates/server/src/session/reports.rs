@@ -8,10 +8,13 @@ use outlive_core::engine::CloseKind;
 use outlive_core::limits::sizes;
 use outlive_core::{Holder, Incarnation, LeaseRef};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Reports that may wait; then the socket is not read.
-const WAITING: usize = 64;
+/// Items that may wait for their answers; then the socket is not read. A worker has at most [`sizes::BATCH`] on the wire, and as
+/// many of an outbox: what a store does not take must not keep the beats behind it from being read.
+const WAITING: usize = 2 * sizes::BATCH;
+/// Answers that wait to be sent.
+const ANSWERS: usize = 64;
 /// Items that go into one store call.
 const ITEMS: usize = 4 * sizes::BATCH;
 
@@ -21,16 +24,22 @@ pub(super) struct Report {
     pub(super) replay: bool,
 }
 
+/// A report, and its room until it is answered.
+type Waiting = (Report, OwnedSemaphorePermit);
+
 /// The sending side.
-pub(super) struct Reports(mpsc::Sender<Report>);
+pub(super) struct Reports {
+    queue: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
 
 impl Reports {
     /// Starts the task; it ends when the sending side is dropped.
     pub(super) fn start(app: Arc<App>, holder: Holder) -> (Self, mpsc::Receiver<ServerMessage>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (results, out) = mpsc::channel(WAITING);
+        let (results, out) = mpsc::channel(ANSWERS);
         tokio::spawn(work(app, holder, receiver, results));
-        (Self(sender), out)
+        (Self { queue: sender, room: Arc::new(Semaphore::new(WAITING)) }, out)
     }
 
     /// Queues one report. While there is no room, answers go on being sent: the two directions never wait for each other.
@@ -40,39 +49,39 @@ impl Reports {
         results: &mut mpsc::Receiver<ServerMessage>,
         socket: &mut WebSocket,
     ) -> Result<(), CloseKind> {
-        loop {
+        let places = u32::try_from(report.items.len().max(1)).unwrap_or(u32::MAX);
+        let room = loop {
             tokio::select! {
-                permit = self.0.reserve() => {
-                    permit.map_err(|_| CloseKind::Ours)?.send(report);
-                    return Ok(());
-                }
+                room = Arc::clone(&self.room).acquire_many_owned(places) => break room.map_err(|_| CloseKind::Ours)?,
                 Some(message) = results.recv() => {
                     super::send(socket, &message).await.map_err(|error| super::close_kind(&error))?;
                 }
             }
-        }
+        };
+        // Each report has a place of its own, so there is one in the queue unless nobody reads it any more.
+        self.queue.try_send((report, room)).map_err(|_| CloseKind::Ours)
     }
 }
 
-async fn work(app: Arc<App>, holder: Holder, mut queue: mpsc::Receiver<Report>, out: mpsc::Sender<ServerMessage>) {
+async fn work(app: Arc<App>, holder: Holder, mut queue: mpsc::Receiver<Waiting>, out: mpsc::Sender<ServerMessage>) {
     let mut next = queue.recv().await;
-    while let Some(first) = next.take() {
+    while let Some((first, room)) = next.take() {
         let replay = first.replay;
-        let mut together = vec![(first.seq, first.items.len())];
+        let mut together = vec![(first.seq, first.items.len(), room)];
         let mut items = first.items;
         while items.len() < ITEMS
-            && let Ok(more) = queue.try_recv()
+            && let Ok((more, room)) = queue.try_recv()
         {
             if more.replay != replay {
-                next = Some(more);
+                next = Some((more, room));
                 break;
             }
-            together.push((more.seq, more.items.len()));
+            together.push((more.seq, more.items.len(), room));
             items.extend(more.items);
         }
         let Some(results) = app.report_until_known(holder, items, replay).await else { return };
         let mut results = results.into_iter();
-        for (report_seq, count) in together {
+        for (report_seq, count, _room) in together {
             let results = results.by_ref().take(count).collect();
             if out.send(ServerMessage::Results { report_seq, results }).await.is_err() {
                 return;

@@ -6,7 +6,9 @@ use crate::support::{PATIENCE, Worker, World, noop, registration, until_run, wor
 use outlive_api::client::Client;
 use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::runs::{NewRun, RetryBody};
+use outlive_api::session::{Beat, Held, ServerMessage, WorkerMessage};
 use outlive_api::workers::{ClaimBody, ReportBody, WireLiveness};
+use outlive_core::limits::sizes;
 use outlive_core::{Json, Millis, RunId, State};
 use outlive_server::StoreLocation;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -105,6 +107,48 @@ fn when_the_disk_has_room_again_new_runs_are_admitted_again() {
         until_admitted(&world, true).await;
         world.server.stop().await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beats_are_acknowledged_behind_reports_that_the_store_does_not_take() {
+    const LAST_BEAT: u64 = 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let world = world_at(file(folder.path()), 0).await;
+    let mut worker = Worker::connect(&world, "w-1").await;
+    worker.beat(1, &[]).await;
+    world.client.create_run(&noop(), None).await.unwrap();
+    let lease = worker.leases_in_time().await.remove(0);
+    let other = rusqlite::Connection::open(folder.path().join("outlive.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let reports = sizes::BATCH as u64;
+    for report_seq in 1..=reports {
+        let frame = WireItem {
+            seq: i64::try_from(report_seq).ok(),
+            channel: Some("stdout".to_owned()),
+            text: Some("x".to_owned()),
+            ..WireItem::bare(OpName::Output, Some(lease.lease()))
+        };
+        worker.say(&WorkerMessage::Report { report_seq, items: vec![frame], replay: false }).await;
+    }
+    let held = vec![Held { run_id: lease.run_id, epoch: lease.epoch, frozen_ms: 0 }];
+    let beat = Beat { beat_seq: LAST_BEAT, credit: 1, seen_push_seq: 1_000, timer: true, held };
+    worker.say(&WorkerMessage::Beat(beat)).await;
+    let acknowledged = |message| match message {
+        ServerMessage::BeatAck { beat_seq: LAST_BEAT, .. } => Some(()),
+        ServerMessage::Results { .. } => panic!("nothing can have been stored"),
+        _ => None,
+    };
+    worker.until(acknowledged).await;
+
+    other.execute_batch("ROLLBACK").unwrap();
+    for wanted in 1..=reports {
+        let results = worker.until(|message| match message {
+            ServerMessage::Results { report_seq, results } => Some((report_seq, results)),
+            _ => None,
+        });
+        assert_eq!(results.await, (wanted, vec![WireResult::Ok]));
+    }
+    world.server.stop().await;
 }
 
 fn inside(test: impl Future<Output = ()>) {

@@ -2,7 +2,7 @@
 
 use super::http::{Client, ClientError};
 use crate::problem::{Code, Problem};
-use crate::session::MESSAGE_LIMIT;
+use crate::session::{MESSAGE_LIMIT, READ_BUFFER};
 use outlive_core::WorkerId;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -45,8 +45,10 @@ impl Client {
         if let Some(token) = &self.token {
             set("authorization", &format!("Bearer {token}"))?;
         }
-        let config =
-            WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_LIMIT))
+            .max_frame_size(Some(MESSAGE_LIMIT))
+            .read_buffer_size(READ_BUFFER);
         match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _)) => Ok(socket),
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {

@@ -23,7 +23,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use outlive_api::problem::{Code, Problem};
-use outlive_api::session::{CloseReason, MESSAGE_LIMIT, ServerMessage, WorkerMessage};
+use outlive_api::session::{CloseReason, MESSAGE_LIMIT, READ_BUFFER, ServerMessage, WorkerMessage};
 use outlive_core::Holder;
 use outlive_core::engine::{BeatInfo, CloseKind, ConnId, Input};
 use outlive_core::limits::sizes;
@@ -56,7 +56,7 @@ pub(crate) async fn open(
     let Some(opened) = app.open_session(holder).await? else {
         return Err(app.not_current(holder).await);
     };
-    let upgrade = upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT);
+    let upgrade = upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT).read_buffer_size(READ_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let leases = opened.leases.iter().map(|row| app.lease_info(row)).collect();
         let info = session_info(&opened.worker, opened.home_seq, leases);

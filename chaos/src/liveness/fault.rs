@@ -238,19 +238,16 @@ async fn storm(stage: &mut Stage) -> Result<(), String> {
 }
 
 async fn silent_host(stage: &mut Stage) -> Result<(), String> {
-    for round in 1..=stage.scale.rounds.min(2) {
-        let name = ["w-1".to_owned()];
-        let many = stage.give_up(&name).await?;
-        if many == 0 {
-            stage.doubts.push(format!("round {round}: the host had no run"));
-        }
-        let silent = nanos();
-        stage.namespace.as_ref().ok_or("no namespace")?.cable(false)?;
-        stage.until_moved().await?;
-        stage.note(format!("round {round}: {many} runs executed elsewhere after {} ms", ms_since(silent)));
-        stage.namespace.as_ref().ok_or("no namespace")?.cable(true)?;
-        stage.until("all runs execute", Stage::all_execute).await?;
-        back(stage).await?;
+    let name = ["w-1".to_owned()];
+    let many = stage.give_up(&name).await?;
+    if many == 0 {
+        stage.doubts.push("the host had no run".to_owned());
     }
-    Ok(())
+    let silent = nanos();
+    stage.namespace.as_ref().ok_or("no namespace")?.cable(false)?;
+    stage.until_moved().await?;
+    stage.note(format!("{many} runs executed elsewhere after {} ms", ms_since(silent)));
+    stage.namespace.as_ref().ok_or("no namespace")?.cable(true)?;
+    stage.until("all runs execute", Stage::all_execute).await?;
+    back(stage).await
 }

@@ -1,6 +1,7 @@
 //! The binary as a person or a script uses it, against real servers and workers on free ports in temporary folders.
 //! Tests wait for states, never for a time.
 
+mod benches;
 mod chaos;
 mod client;
 mod contract;

@@ -1,0 +1,30 @@
+//! The benchmarks run and measure what they say, without a word about how fast.
+
+use crate::support::{Answer, outlive};
+use serde_json::Value;
+
+fn measured(args: &[&str]) -> Value {
+    let answer = Answer::of(&outlive().arg("bench").args(args).args(["-o", "json"]).output().unwrap());
+    assert_eq!(answer.code, 0, "{answer:?}");
+    serde_json::from_str(&answer.out).unwrap()
+}
+
+#[test]
+fn each_kind_of_death_is_measured_by_whole_deaths_and_by_runs() {
+    let kinds = ["child", "agent", "drain", "silent-3s", "mass"];
+    let report = measured(&[&["recovery", "--kills", "1", "--runs", "3", "--mass", "400"], &kinds[..]].concat());
+    let rows = report["rows"].as_array().unwrap();
+    let counts = |row: &Value| [&row["all_runs"]["count"], &row["each_run"]["count"]].map(|n| n.as_u64().unwrap());
+    assert_eq!(rows.iter().map(|row| row["row"].as_str().unwrap()).collect::<Vec<_>>(), kinds);
+    assert!(rows.iter().all(|row| counts(row)[0] == 1 && counts(row)[1] >= 1), "{report}");
+    assert_eq!(counts(&rows[4]), [1, 400], "every lost run is in the numbers of a mass failure");
+    assert!(rows.iter().all(|row| row["all_runs"]["p50_ms"].as_f64() > Some(0.0)), "{report}");
+}
+
+#[test]
+fn sessions_that_only_beat_are_counted_with_what_they_cost() {
+    let report = measured(&["sessions", "--sessions", "40", "--time", "4s"]);
+    assert_eq!(report["online"], 40);
+    assert!(report["beats_per_second"].as_f64() > Some(0.0), "{report}");
+    assert!(report["transactions_per_second"].as_f64() > Some(0.0), "its own duties are in the number: {report}");
+}

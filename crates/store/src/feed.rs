@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(body.take(), None);
         let read_back: Vec<_> = read(8, &text, 0).unwrap();
         let places: Vec<_> = read_back.iter().map(|(place, _)| (place.row, place.index)).collect();
-        assert_eq!(places, (1..=all.len() as u32).map(|index| (8, index)).collect::<Vec<_>>());
+        assert_eq!(places, (1..=u32::try_from(all.len()).unwrap()).map(|index| (8, index)).collect::<Vec<_>>());
         assert_eq!(read_back.into_iter().map(|(_, event)| event).collect::<Vec<_>>(), all);
         let names: std::collections::BTreeSet<_> = all.iter().map(FeedEvent::type_name).collect();
         assert_eq!(names, outlive_core::feed::types().collect(), "a test for each type that a reader may ask for");

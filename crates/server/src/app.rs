@@ -12,6 +12,7 @@ use outlive_core::clock::Clock;
 use outlive_core::engine::Engine;
 use outlive_core::{Millis, Mono, ReplicaId};
 use outlive_store::{Backup, Exchange, Restored, Store, StoreError, StoreState};
+use outlive_store_postgres::PostgresStore;
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
 use std::path::Path;
@@ -57,6 +58,7 @@ pub(crate) struct App {
 pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
     match location {
         StoreLocation::Sqlite(path) => outlive_store_sqlite::examine(path),
+        StoreLocation::Postgres(url) => outlive_store_postgres::examine(url),
         StoreLocation::Memory => Ok(StoreState::None),
     }
 }
@@ -68,6 +70,7 @@ pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
 pub fn backup(location: &StoreLocation, to: &Path, overwrite: bool) -> Result<Backup, StoreError> {
     match location {
         StoreLocation::Sqlite(path) => outlive_store_sqlite::backup(path, to, overwrite),
+        StoreLocation::Postgres(_) => Err(not_a_file()),
         StoreLocation::Memory => Err(StoreError::Refused("a store in memory ends with its server".to_owned())),
     }
 }
@@ -86,6 +89,7 @@ impl Restoring {
             StoreLocation::Sqlite(path) => {
                 outlive_store_sqlite::Restoring::begin(from, path, overwrite, Arc::new(SystemClock)).map(Self)
             }
+            StoreLocation::Postgres(_) => Err(not_a_file()),
             StoreLocation::Memory => Err(StoreError::Refused("a store in memory cannot be restored".to_owned())),
         }
     }
@@ -121,13 +125,24 @@ pub struct Backend {
 
 impl Backend {
     /// Opens the store that is named.
-    pub(crate) fn open(location: &StoreLocation, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let store: Arc<dyn Store> = match location {
-            StoreLocation::Sqlite(path) => Arc::new(SqliteStore::open(path, Arc::clone(clock))?),
-            StoreLocation::Memory => Arc::new(SqliteStore::in_memory(Arc::clone(clock))?),
-        };
-        Ok(Self { store, exchange: None })
+    pub(crate) async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let clock = Arc::clone(clock);
+        Ok(match &config.store {
+            StoreLocation::Sqlite(path) => Self { store: Arc::new(SqliteStore::open(path, clock)?), exchange: None },
+            StoreLocation::Memory => Self { store: Arc::new(SqliteStore::in_memory(clock)?), exchange: None },
+            StoreLocation::Postgres(url) => {
+                let options = outlive_store_postgres::Options { replica: config.replica.clone(), ..Default::default() };
+                let store = Arc::new(PostgresStore::open(url, options, clock).await?);
+                Self { store: store.clone(), exchange: Some(store) }
+            }
+        })
     }
+}
+
+/// Copies are a file's; a database has its own.
+fn not_a_file() -> StoreError {
+    let how = "a database is copied by its own means: pg_basebackup, its archive of logs, or pg_dump";
+    StoreError::Refused(how.to_owned())
 }
 
 impl App {

@@ -31,6 +31,8 @@ const FLUSH: Millis = Millis(500);
 pub enum StoreLocation {
     /// One file.
     Sqlite(PathBuf),
+    /// A database, by its URL, that replicas share.
+    Postgres(String),
     /// Nowhere: for tests and benchmarks.
     Memory,
 }
@@ -40,6 +42,7 @@ impl StoreLocation {
     const fn is_shared(&self) -> bool {
         match self {
             Self::Sqlite(_) | Self::Memory => false,
+            Self::Postgres(_) => true,
         }
     }
 }
@@ -124,7 +127,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     ReplicaName::of(&config.replica, config.store.is_shared())?;
     let listener = bind(config.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let backend = Backend::open(&config.store, &clock)?;
+    let backend = Backend::open(&config, &clock).await?;
     serve(config, backend, listener, clock).await
 }
 

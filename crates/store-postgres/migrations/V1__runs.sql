@@ -53,15 +53,6 @@ CREATE TABLE queue_count (
     PRIMARY KEY (queue, shard, state)
 ) WITH (fillfactor = 20);
 
--- What transactions of applications add, folded into the shards by a sweep: a row of its own, since those may be long.
-CREATE TABLE queue_delta (
-    id          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    queue       bigint NOT NULL,
-    class       bigint NOT NULL,
-    state       smallint NOT NULL,
-    pinned      boolean NOT NULL
-);
-
 -- The last claims of a queue that has a rate, so that "in any window" holds exactly.
 CREATE TABLE queue_claim (
     queue       bigint NOT NULL,
@@ -203,12 +194,6 @@ CREATE TABLE serial_slot (
     head        bigint,
     last_claimed bigint
 ) WITH (fillfactor = 50);
-
--- Serial keys of runs that an application's transaction queued: their line is settled by a sweep.
-CREATE TABLE serial_due (
-    id          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    slot        text NOT NULL
-);
 
 -- A run that took its business key from a leased one waits for the end of that lease.
 CREATE TABLE key_wait (

@@ -10,7 +10,5 @@ WITH counted AS (
     SELECT queue, state, count(*) FROM run WHERE due_at IS NOT NULL AND state < 2 GROUP BY queue, state
     UNION ALL
     SELECT queue, state, -n FROM queue_count
-    UNION ALL
-    SELECT queue, state, -1 FROM queue_delta
 )
 SELECT queue, state, sum(n)::bigint FROM counted GROUP BY queue, state HAVING sum(n) <> 0

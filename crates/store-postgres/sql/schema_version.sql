@@ -1,1 +1,1 @@
-SELECT coalesce(max(version), 0)::bigint FROM outlive.schema_history
+SELECT version FROM outlive.schema_history ORDER BY version DESC LIMIT 1

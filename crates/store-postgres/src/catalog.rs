@@ -40,31 +40,35 @@ impl Op for InternClass {
     type Refusal = StoreError;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<ClassRow, StoreError> {
-        let class = &self.0;
-        if let Some(known) = tx.cache.known.class_of(class) {
-            return Ok(Ok(known));
-        }
-        // Sets and maps are ordered, so equal classes have equal texts.
-        let text = serde_json::to_string(class)?;
-        let found = tx.query(sql::CLASS_OF_TEXT, values_of![text]).await?;
-        let (id, queue) = if let Some(row) = found.first() {
-            (get(row, 0)?, QueueId(get(row, 1)?))
-        } else {
-            let queue = queue_named(tx, &class.namespace, &class.queue, &QueuePolicy::default()).await?.0.id;
-            let made = tx.query(sql::CLASS_INSERT, values_of![queue.0, text]).await?;
-            tx.hints_catalog = true;
-            // Another replica was first: the next statement sees what it committed.
-            let rows = if made.is_empty() { tx.query(sql::CLASS_OF_TEXT, values_of![text]).await? } else { made };
-            let row = rows.first().ok_or_else(|| Fault::damaged("a new match class is not there"))?;
-            (get(row, 0)?, queue)
-        };
-        let row = ClassRow { id: ClassId(id), queue, class: Arc::new(class.clone()) };
-        tx.cache.known.add_class(row.clone());
-        if !tx.cache.queues.contains_key(&queue) {
-            tx.reload_queues().await?;
-        }
-        Ok(Ok(row))
+        intern(tx, &self.0).await.map(Ok)
     }
+}
+
+/// The number of a class; makes it, and its queue, at first use.
+pub(crate) async fn intern(tx: &mut Tx<'_>, class: &MatchClass) -> Done<ClassRow> {
+    if let Some(known) = tx.cache.known.class_of(class) {
+        return Ok(known);
+    }
+    // Sets and maps are ordered, so equal classes have equal texts.
+    let text = serde_json::to_string(class)?;
+    let found = tx.query(sql::CLASS_OF_TEXT, values_of![text]).await?;
+    let (id, queue) = if let Some(row) = found.first() {
+        (get(row, 0)?, QueueId(get(row, 1)?))
+    } else {
+        let queue = queue_named(tx, &class.namespace, &class.queue, &QueuePolicy::default()).await?.0.id;
+        let made = tx.query(sql::CLASS_INSERT, values_of![queue.0, text]).await?;
+        tx.hints_catalog = true;
+        // Another replica was first: the next statement sees what it committed.
+        let rows = if made.is_empty() { tx.query(sql::CLASS_OF_TEXT, values_of![text]).await? } else { made };
+        let row = rows.first().ok_or_else(|| Fault::damaged("a new match class is not there"))?;
+        (get(row, 0)?, queue)
+    };
+    let row = ClassRow { id: ClassId(id), queue, class: Arc::new(class.clone()) };
+    tx.cache.known.add_class(row.clone());
+    if !tx.cache.queues.contains_key(&queue) {
+        tx.reload_queues().await?;
+    }
+    Ok(row)
 }
 
 /// A queue by its name, made with this policy if there is none; and whether it was.

@@ -104,7 +104,8 @@ impl Op for CreateRequest {
     }
 }
 
-async fn create(tx: &mut Tx<'_>, request: &CreateRequest) -> Answer<Created, CreateError> {
+/// Creates runs, and claims for sessions that have free slots.
+pub(crate) async fn create(tx: &mut Tx<'_>, request: &CreateRequest) -> Answer<Created, CreateError> {
     let repeated = match repeated(tx, request).await? {
         Ok(repeated) => repeated,
         Err(refused) => return Ok(Err(refused)),

@@ -10,7 +10,16 @@ use outlive_store::StoreState;
 ///
 /// # Errors
 /// Why it cannot be looked at, or cannot hold a store; with what to do.
-pub async fn examine(url: &str) -> Result<StoreState, String> {
+pub fn examine(url: &str) -> Result<StoreState, String> {
+    // With a runtime of its own: the caller may be in one that must not be blocked, or in none.
+    let look = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(look(url))
+    };
+    std::thread::scope(|scope| scope.spawn(look).join()).map_err(|_| "the examination panicked".to_owned())?
+}
+
+async fn look(url: &str) -> Result<StoreState, String> {
     let (config, tls) = tls::read(url).map_err(|error| error.to_string())?;
     let (conn, connection) = config.connect(tls).await.map_err(|error| crate::fault::said(&error))?;
     let driver = tokio::spawn(connection);

@@ -16,7 +16,7 @@
 //! | `needs`, `loaded`, `pending`, `flush`, `ready` | the unit of work: asked, known, to be written, written, ready runs |
 //! | `tx`, `cache`, `feed`, `exchange`, `notice` | what a command sees; what a replica remembers; the feed; between replicas |
 //! | `edit`, `rows`, `value`, `sql` | a run under change; rows to values; every statement |
-//! | `create`, `claim`, `report`, `lose`, `control` | operations on runs |
+//! | `create`, `submit`, `claim`, `report`, `lose`, `control` | operations on runs |
 //! | `serial`, `keys`, `subject`, `recovery`, `output`, `lease` | what follows from them in other rows |
 //! | `catalog`, `workers`, `list`, `history`, `sweeps`, `replicas` | the rest of the contract |
 //!
@@ -58,6 +58,7 @@ mod signs;
 mod sql;
 mod store;
 mod subject;
+mod submit;
 mod sweeps;
 mod tls;
 mod tx;

@@ -11,14 +11,12 @@ use std::sync::Arc;
 
 /// Statements that walk a table or a whole index on purpose, and why that is bounded.
 const WALKS: &[(&str, &str)] = &[
-    ("class_active_any", "what applications have added since the last sweep"),
     ("class_all", "at start, and by the sweep of workers: what workers can tell apart"),
-    ("count_of", "what applications have added since the last sweep"),
     ("count_wrong", "the audit, once in a pass: what waits or is leased, and the counts"),
-    ("delta_fold", "the oldest ids only, by its inner limit"),
     ("errand_expire", "the oldest ids only, by its inner limit"),
     ("event_expire", "the oldest ids only, by its inner limit"),
     ("feed_expire", "the oldest places only, by its inner limit"),
+    ("leased_page", "open leases, which are bounded by the fleet's slots"),
     ("levels", "the last ids"),
     ("queue_all", "at start, and when queues have changed"),
     ("ready_classes", "its own recursion, one seek for each class"),
@@ -26,7 +24,7 @@ const WALKS: &[(&str, &str)] = &[
     ("replica_all", "replicas: a handful"),
     ("run_next_due", "one entry"),
     ("schema_version", "at start: a row for each migration"),
-    ("serial_due_take", "the oldest ids only, by its inner limit"),
+    ("submission_take", "the oldest numbers only, by its inner limit"),
     ("worker_gone_expire", "the oldest ids only, by its inner limit"),
 ];
 
@@ -97,6 +95,7 @@ INSERT INTO claim_request SELECT n, 1, gen_random_uuid(), '', 0 FROM generate_se
 INSERT INTO queue_claim SELECT n % 9, n, 0 FROM generate_series(1, 5000) n;
 INSERT INTO queue_count SELECT n, 1, 2, 3 FROM generate_series(1, 2000) n;
 INSERT INTO class_count SELECT n, 1, 2 FROM generate_series(1, 2000) n;
+INSERT INTO submission (id, namespace, kind, input, options) SELECT gen_random_uuid(), '', '', '', '' FROM generate_series(1, 5000);
 INSERT INTO errand (replica, at, body) SELECT n % 5, 0, '' FROM generate_series(1, 5000) n;
 INSERT INTO feed (xid, at, body) SELECT n::text::xid8, 0, '[]' FROM generate_series(1, 20000) n;
 ANALYZE;";
@@ -131,7 +130,9 @@ fn plans() -> Vec<(&'static str, String)> {
 fn walks(plan: &str) -> bool {
     let nodes: Vec<&str> = plan.split("->").collect();
     nodes.iter().any(|node| {
-        let by_index = node.contains("Scan using") || node.contains("Bitmap Index Scan on");
+        let by_index = node.contains("Scan using")
+            || node.contains("Scan Backward using")
+            || node.contains("Bitmap Index Scan on");
         node.contains("Seq Scan on") || (by_index && !node.contains("Index Cond"))
     })
 }

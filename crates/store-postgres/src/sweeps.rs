@@ -12,9 +12,9 @@ use crate::report::queue_ttl;
 use crate::rows::{observed, run_page, runs_by_seq, stored};
 use crate::tx::Tx;
 use crate::value::{get, query, single, small, values_of};
-use crate::{keys, output, serial, sql, subject, workers};
+use crate::{keys, output, serial, sql, subject, submit, workers};
 use async_trait::async_trait;
-use outlive_core::{ClassId, Millis, Observed, QueueId, State, Wall, WorkerId};
+use outlive_core::{Millis, Observed, QueueId, State, Wall, WorkerId};
 use outlive_store::{Commit, LeaseCursor, LeaseRow, Page, StoreError, Swept};
 
 /// Kept events of runs, and the feed.
@@ -58,11 +58,11 @@ impl Op for Due {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
-        fold(tx, self.0).await?;
+        let more = submit::take(tx, self.0).await?;
         let now = tx.now.0;
         let rows = tx.query(sql::RUN_DUE, values_of![now, i64::from(self.0)]).await?;
         let seqs = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
-        let mut swept = Swept { more: seqs.len() == self.0 as usize, ..Swept::default() };
+        let mut swept = Swept { more: more || seqs.len() == self.0 as usize, ..Swept::default() };
         tx.lock_seqs(&seqs).await?;
         tx.load_means(&seqs).await?;
         for seq in seqs {
@@ -85,28 +85,6 @@ impl Op for Due {
     fn finish(&self, answer: &mut Swept, _: &Tx<'_>, hints: Commit) {
         answer.commit = hints;
     }
-}
-
-/// Takes over what transactions of applications left: counts into this replica's shard, and lines of serial keys.
-async fn fold(tx: &mut Tx<'_>, limit: u32) -> Done<()> {
-    let limit = i64::from(limit);
-    for row in tx.query(sql::DELTA_FOLD, values_of![limit]).await? {
-        let (queue, class) = (QueueId(get(&row, 0)?), ClassId(get(&row, 1)?));
-        *tx.pending.sums.states.entry((queue, small(&row, 2)?)).or_default() += 1;
-        if get(&row, 3)? {
-            *tx.pending.sums.classes.entry(class).or_default() += 1;
-        }
-    }
-    let rows = tx.query(sql::SERIAL_DUE_TAKE, values_of![limit]).await?;
-    let command = tx.command;
-    for row in &rows {
-        let name: String = get(row, 0)?;
-        tx.line(&name, true).await?;
-        if let Some(line) = tx.loaded.lines.get_mut(&name) {
-            line.moved_by = Some(command);
-        }
-    }
-    serial::settle(tx).await.map(drop)
 }
 
 pub(crate) async fn leases_after(

@@ -147,16 +147,9 @@ fn a_server_that_answers_before_it_is_on_disk_is_refused_and_told_what_to_do() {
     database.sql(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name())).expect("a setting");
     let why = refusal(&database.url());
     assert!(why.contains("synchronous_commit is off") && why.contains("SET synchronous_commit = on"), "{why}");
-    assert!(examine_here(&database.url()).unwrap_err().contains("synchronous_commit"));
+    assert!(examine(&database.url()).unwrap_err().contains("synchronous_commit"));
     database.sql(&format!("ALTER DATABASE {} SET synchronous_commit = local", database.name())).expect("a setting");
     runtime().block_on(open(&database.url())).expect("a store");
-}
-
-/// `examine` needs a runtime with a network; the store's own is not there yet.
-fn examine_here(url: &str) -> Result<outlive_store::StoreState, String> {
-    let url = url.to_owned();
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    std::thread::spawn(move || runtime().block_on(examine(&url))).join().expect("a thread")
 }
 
 #[test]

@@ -15,7 +15,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["outlive-core", "outlive-pg-private", "outlive-store", "outlive-store-sqlite", "outlive-store-tests"],
     ),
     ("outlive-api", &["outlive-core"]),
-    ("outlive-server", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite"]),
+    (
+        "outlive-server",
+        &[
+            "outlive-api",
+            "outlive-core",
+            "outlive-pg-private",
+            "outlive-store",
+            "outlive-store-postgres",
+            "outlive-store-sqlite",
+        ],
+    ),
     ("outlive-worker", &["outlive-api", "outlive-core"]),
     ("outlive-acceptance", &["outlive-api", "outlive-core"]),
     ("outlive-chaos", &["outlive-api", "outlive-core"]),

@@ -24,7 +24,7 @@ pub(crate) const DEFAULT_STORE: &str = "sqlite:outlive.db";
     after_help = "SIGTERM stops it in order: workers are told, nothing is taken from anybody, and their work goes on meanwhile."
 )]
 pub(crate) struct Args {
-    /// Where runs are kept: sqlite:PATH, or memory to keep nothing
+    /// Where runs are kept: sqlite:PATH, the URL of a PostgreSQL database that replicas share, or memory to keep nothing
     #[arg(long, env = "OUTLIVE_STORE", value_name = "STORE", default_value = DEFAULT_STORE, hide_env_values = true)]
     store: String,
     /// Address and port; port 0 takes a free one
@@ -75,7 +75,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
         insecure_listen: args.insecure_listen,
         replica: args.replica,
         low_disk: args.low_disk,
-        settings,
+        settings: settings.into_iter().map(shown).collect(),
         version: crate::VERSION.to_owned(),
     };
     let server = start(config).await?;
@@ -83,7 +83,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
     say(&format!(
         "outlive server {}: ready, store {}. Ctrl-C or SIGTERM stops it in order",
         crate::VERSION,
-        args.store
+        without_password(&args.store)
     ));
     tokio::select! {
         () = asked_to_stop() => {
@@ -125,14 +125,30 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// `sqlite:PATH` or `memory`.
+/// `sqlite:PATH`, `postgres://…` or `memory`.
 pub(crate) fn store(text: &str) -> Result<StoreLocation, Failure> {
     match text.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(StoreLocation::Sqlite(path.into())),
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+            Ok(StoreLocation::Postgres(text.to_owned()))
+        }
         None if text == "memory" => Ok(StoreLocation::Memory),
         _ => Err(Failure::usage(format!("--store {text}: not a store"))
-            .hint("one looks like sqlite:/var/lib/outlive/outlive.db")),
+            .hint("one looks like sqlite:/var/lib/outlive/outlive.db or postgres://user@host/database")),
     }
+}
+
+/// A store's place as it may be shown: the password of a URL stays with whoever wrote it.
+pub(crate) fn without_password(store: &str) -> String {
+    let Some((scheme, rest)) = store.split_once("://") else { return store.to_owned() };
+    let Some((user, place)) = rest.rsplit_once('@') else { return store.to_owned() };
+    let user = user.split_once(':').map_or(user, |(user, _)| user);
+    format!("{scheme}://{user}@{place}")
+}
+
+/// A setting as others may see it.
+fn shown(setting: Setting) -> Setting {
+    if setting.name == "store" { Setting { value: without_password(&setting.value), ..setting } } else { setting }
 }
 
 /// Resolves at the first Ctrl-C or SIGTERM.
@@ -149,10 +165,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(
+            without_password("postgres://u:se:c@r%40et@h:5/d?sslmode=require"),
+            "postgres://u@h:5/d?sslmode=require"
+        );
+        for plain in ["postgres://u@h/d", "postgres://h/d", "sqlite:/x/y@z.db", "memory"] {
+            assert_eq!(without_password(plain), plain);
+        }
+    }
+
+    #[test]
     fn a_store_has_a_kind_and_a_place() {
         assert!(matches!(store("sqlite:/x/y.db"), Ok(StoreLocation::Sqlite(p)) if p.ends_with("y.db")));
         assert!(matches!(store("memory"), Ok(StoreLocation::Memory)));
-        for bad in ["sqlite:", "/x/y.db", "postgres://x"] {
+        assert!(matches!(store("postgres://u@h/d"), Ok(StoreLocation::Postgres(url)) if url == "postgres://u@h/d"));
+        for bad in ["sqlite:", "/x/y.db", "postgres:x", "mysql://x"] {
             assert_eq!(store(bad).err().map(|e| e.exit), Some(Exit::Usage), "{bad}");
         }
     }

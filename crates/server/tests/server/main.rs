@@ -6,6 +6,7 @@ mod cut;
 mod events;
 mod lost_answers;
 mod polling;
+mod postgres;
 mod raw;
 mod replicas;
 mod restart;

@@ -26,8 +26,8 @@ pub(crate) async fn world_at(store: StoreLocation, port: u16) -> World {
     world_with(store, port, 0).await
 }
 
-pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -> World {
-    let config = Config {
+pub(crate) fn config(store: StoreLocation, port: u16, low_disk: u64) -> Config {
+    Config {
         listen: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
         store,
         advertise: String::new(),
@@ -36,7 +36,11 @@ pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -
         low_disk,
         settings: Vec::new(),
         version: "test".into(),
-    };
+    }
+}
+
+pub(crate) async fn world_with(store: StoreLocation, port: u16, low_disk: u64) -> World {
+    let config = config(store, port, low_disk);
     let server = start(config).await.expect("the server starts");
     let client = Client::new(&server.address().to_string(), "default").expect("an address");
     World { server, client }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The schema is made once and copied; so each run of tests has migrated an empty database.
 fn template() -> Template {
-    let migrations = [include_str!("../../migrations/V1__runs.sql")];
+    let migrations = [include_str!("../../migrations/V1__runs.sql"), include_str!("../../migrations/V2__submit.sql")];
     let hash = migrations.concat().bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     Template { name: format!("outlive_{hash:x}"), fill }
 }

@@ -91,6 +91,6 @@ fn show(cx: &Context, findings: &[Finding]) -> Result<(), Failure> {
 pub(crate) fn file(location: &StoreLocation) -> Option<&PathBuf> {
     match location {
         StoreLocation::Sqlite(path) => Some(path),
-        StoreLocation::Memory => None,
+        StoreLocation::Postgres(_) | StoreLocation::Memory => None,
     }
 }

@@ -1,3 +1,0 @@
-DELETE FROM serial_due WHERE id = ANY (ARRAY(
-    SELECT id FROM serial_due ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
-)) RETURNING slot

@@ -68,7 +68,7 @@ impl Clients {
 /// Makes the queues, and begins.
 pub(crate) fn start(w: &mut World) {
     for (name, policy) in queues() {
-        let queue = sure(now(w.db.truth().put_queue(NAMESPACE, name, policy)), "a queue is made");
+        let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy)), "a queue is made");
         let class = MatchClass {
             namespace: NAMESPACE.to_owned(),
             queue: name.to_owned(),
@@ -76,7 +76,7 @@ pub(crate) fn start(w: &mut World) {
             requires: BTreeMap::new(),
             pin: None,
         };
-        let class = sure(now(w.db.truth().intern_class(class)), "a class is made");
+        let class = sure(now(w.truth_db.intern_class(class)), "a class is made");
         w.clients.lanes.push((class.id, queue.id));
     }
     create_one(w);

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     PauseServer,
     KillServer,
     StopServer,
+    Starve,
+    ReplicaSilent,
     StoreOutage,
     LostReplies,
     Uncertain,
@@ -57,7 +59,7 @@ fn again(w: &mut World, fault: Fault, pauses: (u64, u64), mut rng: Rng, until: u
 }
 
 fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
-    let host = rng.index(w.hosts.len());
+    let (host, replica) = (rng.index(w.hosts.len()), rng.index(w.scenario.replicas));
     match fault {
         Fault::KillAgent => {
             w.kill_agent(host);
@@ -74,38 +76,58 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
         }
         Fault::KillChild => w.kill_some_child(rng),
         Fault::PauseServer => {
-            w.pause_server();
+            w.pause_server(replica);
             let woken = rng.skewed(60_000);
-            w.after(woken, Owner::World, World::wake_server);
+            w.after(woken, Owner::World, move |w| w.wake_server(replica));
         }
         Fault::KillServer => {
-            w.kill_server();
+            w.kill_server(replica);
             let back = rng.skewed(20_000) + 50;
-            w.after(back, Owner::World, World::start_server);
+            w.after(back, Owner::World, move |w| w.start_server(replica));
         }
-        Fault::StopServer => stop_server(w, rng),
+        Fault::StopServer => stop_server(w, replica, rng),
+        Fault::Starve => {
+            let until = w.now + rng.between(1_000, 15_000);
+            w.log(format_args!("replica {replica} is starved until {until}"));
+            starve(w, replica, rng.clone(), until);
+        }
+        Fault::ReplicaSilent => {
+            let (both, lasts) = (rng.chance(50), rng.skewed(30_000));
+            let up_only = rng.chance(50);
+            let until = w.now + lasts;
+            let way = &mut w.ways[replica];
+            if both || up_only {
+                way.up_until = way.up_until.max(until);
+            }
+            if both || !up_only {
+                way.down_until = way.down_until.max(until);
+            }
+            let (up, down) = (way.up_until, way.down_until);
+            w.log(format_args!("replica {replica} is silent: up until {up}, down until {down}"));
+        }
         Fault::StoreOutage => {
             w.log(format_args!("store refuses"));
-            w.db.weather(|weather| weather.refuse = true);
-            disturb(w, rng.skewed(20_000));
+            w.replica(replica).db.weather(|weather| weather.refuse = true);
+            disturb(w, replica, rng.skewed(20_000));
         }
         Fault::LostReplies => {
             let (lose, tear) = (rng.between(5, 60), rng.between(0, 20));
             w.log(format_args!("store loses {lose} and tears {tear} of 100"));
-            w.db.weather(|weather| (weather.lose, weather.tear) = (lose, tear));
-            disturb(w, rng.skewed(8_000));
+            w.replica(replica).db.weather(|weather| (weather.lose, weather.tear) = (lose, tear));
+            disturb(w, replica, rng.skewed(8_000));
         }
         Fault::Uncertain => {
             let verdicts = if rng.chance(50) { (97, 0) } else { (0, 97) };
             w.log(format_args!("store loses {} and tears {} of 100 verdicts", verdicts.0, verdicts.1));
-            w.db.weather(|weather| weather.verdicts = verdicts);
-            disturb(w, rng.between(1_000, 25_000));
+            w.replica(replica).db.weather(|weather| weather.verdicts = verdicts);
+            disturb(w, replica, rng.between(1_000, 25_000));
         }
         Fault::SlowStore => {
             let most = rng.between(20, 1_500);
+            w.act_as(replica);
             w.server.store_ms = most;
             w.log(format_args!("store takes up to {most} ms"));
-            disturb(w, rng.skewed(8_000));
+            disturb(w, replica, rng.skewed(8_000));
         }
         Fault::CutOne => drop_connections(w, host),
         Fault::CutAll => (0..w.hosts.len()).for_each(|host| drop_connections(w, host)),
@@ -167,17 +189,33 @@ fn undrain(w: &mut World, host: usize) {
     w.hosts[host].leaving = false;
 }
 
-fn disturb(w: &mut World, lasts: u64) {
-    w.truth.levels.disturbed = true;
-    w.after(lasts, Owner::World, fair_weather);
+fn disturb(w: &mut World, replica: usize, lasts: u64) {
+    w.truth.levels.disturbed.insert(replica);
+    w.after(lasts, Owner::World, move |w| fair_weather(w, replica));
 }
 
-fn fair_weather(w: &mut World) {
-    w.db.weather(|weather| {
+/// It gets the processor for 5 ms in each 100 or so.
+fn starve(w: &mut World, replica: usize, mut rng: Rng, until: u64) {
+    w.truth.levels.disturbed.insert(replica);
+    if w.now >= until {
+        w.wake_server(replica);
+        return fair_weather(w, replica);
+    }
+    w.pause_server(replica);
+    let (stopped, runs) = (rng.between(60, 400), rng.between(1, 8));
+    w.after(stopped, Owner::World, move |w| {
+        w.wake_server(replica);
+        w.after(runs, Owner::World, move |w| starve(w, replica, rng, until));
+    });
+}
+
+fn fair_weather(w: &mut World, replica: usize) {
+    w.act_as(replica);
+    w.server.db.weather(|weather| {
         (weather.refuse, weather.lose, weather.tear, weather.verdicts) = (false, 0, 0, (0, 0));
     });
     w.server.store_ms = 2;
-    w.truth.levels.disturbed = false;
+    w.truth.levels.disturbed.remove(&replica);
     w.log(format_args!("store does what it should"));
 }
 
@@ -224,7 +262,8 @@ fn power_loss(w: &mut World, host: usize, rng: &mut Rng) {
 }
 
 /// On purpose: sessions are told to come back, then the process ends.
-fn stop_server(w: &mut World, rng: &mut Rng) {
+fn stop_server(w: &mut World, replica: usize, rng: &mut Rng) {
+    w.act_as(replica);
     if !w.server.up || w.server.paused {
         return;
     }
@@ -237,20 +276,23 @@ fn stop_server(w: &mut World, rng: &mut Rng) {
         w.down(link, Down::Message(Box::new(close)));
         w.server_closes(link);
     }
-    let (boot, ends) = (w.server.boot, rng.between(10, 500));
-    w.after(ends, Owner::Server(boot), World::kill_server);
+    let ends = rng.between(10, 500);
+    w.after(ends, w.server.owner(), move |w| w.kill_server(replica));
     let back = ends + rng.between(50, 4_000);
-    w.after(back, Owner::World, World::start_server);
+    w.after(back, Owner::World, move |w| w.start_server(replica));
 }
 
 /// No more faults: everything that is broken is made whole.
 pub(crate) fn heal(w: &mut World) {
-    fair_weather(w);
+    for replica in 0..w.scenario.replicas {
+        fair_weather(w, replica);
+        w.wake_server(replica);
+        w.start_server(replica);
+        w.ways[replica] = Way::default();
+    }
     w.network_down = false;
     // What was scheduled by a clock that was ahead becomes due.
     w.clock.jump_wall(w.jumped.1 - w.jumped.0);
-    w.wake_server();
-    w.start_server();
     for host in 0..w.hosts.len() {
         w.hosts[host].way = Way::default();
         w.wake_agent(host);
@@ -263,7 +305,7 @@ pub(crate) fn heal(w: &mut World) {
 
 /// What ended on its own after the last fault comes back as well.
 pub(crate) fn tend(w: &mut World) {
-    w.start_server();
+    (0..w.scenario.replicas).for_each(|replica| w.start_server(replica));
     for host in 0..w.hosts.len() {
         w.start_agent(host);
         let h = &w.hosts[host];

@@ -16,6 +16,7 @@ use outlive_worker::agent::{Conn, Input};
 pub(crate) struct Link {
     pub host: usize,
     pub start: u32,
+    pub replica: usize,
     pub boot: u32,
     pub conn: Conn,
     /// When the last thing sent arrives, so that nothing overtakes it.
@@ -62,11 +63,11 @@ impl World {
         if self.chance.chance(3) { self.chance.between(5, 60) } else { self.chance.between(0, 3) }
     }
 
-    pub(crate) fn link(&mut self, host: usize, conn: Conn) -> usize {
+    pub(crate) fn link(&mut self, host: usize, conn: Conn, replica: usize) -> usize {
         let start = self.hosts[host].start;
-        let boot = self.server.boot;
-        let link =
-            Link { host, start, boot, conn, up_at: 0, down_at: 0, agent_end: true, server_end: true, dropped: false };
+        let boot = self.replica(replica).boot;
+        let (agent_end, server_end, dropped) = (true, true, false);
+        let link = Link { host, start, replica, boot, conn, up_at: 0, down_at: 0, agent_end, server_end, dropped };
         self.net.links.push(link);
         let id = self.net.links.len() - 1;
         self.hosts[host].links.insert(conn, id);
@@ -76,18 +77,20 @@ impl World {
     pub(crate) fn up(&mut self, id: usize, what: Up) {
         let latency = self.latency();
         let link = &self.net.links[id];
-        let (host, boot) = (link.host, link.boot);
+        let (host, replica, owner) = (link.host, link.replica, Owner::Server(link.replica, link.boot));
         let Some(open) = self.hosts[host].way.up_at(self.now) else { return };
+        let open = open.max(self.ways[replica].up_until);
         let at = (open + latency).max(link.up_at);
         self.net.links[id].up_at = at;
-        self.at(at, Owner::Server(boot), move |w| session::arrived(w, id, what));
+        self.at(at, owner, move |w| session::arrived(w, id, what));
     }
 
     pub(crate) fn down(&mut self, id: usize, what: Down) {
         let latency = self.latency();
         let link = &self.net.links[id];
-        let (host, start) = (link.host, link.start);
+        let (host, start, replica) = (link.host, link.start, link.replica);
         let Some(open) = self.hosts[host].way.down_at(self.now) else { return };
+        let open = open.max(self.ways[replica].down_until);
         let at = (open + latency).max(link.down_at);
         self.net.links[id].down_at = at;
         self.at(at, Owner::Agent(host, start), move |w| w.reaches_agent(id, what));
@@ -139,8 +142,14 @@ impl World {
 
     /// Connections of a host that both ends believe in.
     pub(crate) fn open_links(&self, host: usize) -> Vec<usize> {
-        let open = |l: &Link| l.host == host && l.agent_end && l.server_end && !l.dropped && l.boot == self.server.boot;
+        let open = |l: &Link| l.host == host && self.is_open(l);
         self.net.links.iter().enumerate().filter(|(_, l)| open(l)).map(|(id, _)| id).collect()
+    }
+
+    /// Whether both ends believe in it.
+    pub(crate) fn is_open(&self, link: &Link) -> bool {
+        let there = self.replica(link.replica).boot == link.boot;
+        link.agent_end && link.server_end && !link.dropped && there
     }
 }
 

@@ -13,8 +13,8 @@ pub(crate) type Action = Box<dyn FnOnce(&mut World)>;
 pub(crate) enum Owner {
     /// Nature, the kernel, a fault.
     World,
-    /// The server process that was started as this one.
-    Server(u32),
+    /// The process of a replica that was started as this one.
+    Server(usize, u32),
     /// The agent process on a host that was started as this one.
     Agent(usize, u32),
 }

@@ -77,7 +77,7 @@ pub fn play(options: Options) -> Report {
         w.hosts.push(Host::new(index, rng, profile(index, slots)));
     }
     clients::start(&mut w);
-    w.start_server();
+    (0..options.scenario.replicas).for_each(|replica| w.start_server(replica));
     for host in 0..w.hosts.len() {
         w.start_agent(host);
     }
@@ -97,7 +97,8 @@ pub fn play(options: Options) -> Report {
         }
     }
     check::at_the_end(&mut w);
-    let replays = check::replays(&w.server.recordings, &mut Rng::new(options.seed).part("replay"));
+    let recordings = w.replicas().flat_map(|r| &r.recordings);
+    let replays = check::replays(recordings, &mut Rng::new(options.seed).part("replay"));
     w.check(replays);
     Report {
         seed: options.seed,

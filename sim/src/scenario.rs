@@ -11,6 +11,10 @@ pub struct Scenario {
     pub about: &'static str,
     /// Hosts with agents.
     pub(crate) hosts: usize,
+    /// Server processes over the one store.
+    pub(crate) replicas: usize,
+    /// A balancer stands before them and brings each request and each connection to any of them.
+    pub(crate) balanced: bool,
     /// The longest pause between two creations, in milliseconds.
     pub(crate) between_runs: u64,
     /// What strikes, with the least and the longest time between two strikes, in milliseconds.
@@ -18,7 +22,12 @@ pub struct Scenario {
 }
 
 const fn scenario(name: &'static str, about: &'static str, faults: &'static [(Fault, u64, u64)]) -> Scenario {
-    Scenario { name, about, hosts: 4, between_runs: 2_000, faults }
+    Scenario { name, about, hosts: 4, replicas: 1, balanced: false, between_runs: 2_000, faults }
+}
+
+/// Three replicas.
+const fn cluster(name: &'static str, about: &'static str, faults: &'static [(Fault, u64, u64)]) -> Scenario {
+    Scenario { replicas: 3, hosts: 6, ..scenario(name, about, faults) }
 }
 
 /// All of them.
@@ -49,6 +58,8 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     Scenario {
+        replicas: 1,
+        balanced: false,
         name: "uncertain_verdicts",
         about: "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
         // So many that the few which are silent at the same time do not open the breaker.
@@ -72,6 +83,8 @@ pub const SCENARIOS: &[Scenario] = &[
         &[(Fault::Silence, 5_000, 20_000), (Fault::OneWay, 8_000, 30_000), (Fault::PowerLoss, 30_000, 90_000)],
     ),
     Scenario {
+        replicas: 1,
+        balanced: false,
         name: "network_down",
         about: "nothing reaches the server for up to 28 s; nothing may be lost",
         hosts: 6,
@@ -94,6 +107,8 @@ pub const SCENARIOS: &[Scenario] = &[
         &[(Fault::WallJump, 3_000, 20_000), (Fault::KillAgent, 15_000, 40_000)],
     ),
     Scenario {
+        replicas: 1,
+        balanced: false,
         name: "everything",
         about: "all of it",
         hosts: 5,
@@ -117,6 +132,90 @@ pub const SCENARIOS: &[Scenario] = &[
             (Fault::Cancel, 1_000, 10_000),
             (Fault::WallJump, 20_000, 60_000),
         ],
+    },
+    scenario(
+        "starved_judge",
+        "the server gets the processor only now and then, for seconds",
+        &[(Fault::Starve, 5_000, 20_000), (Fault::KillAgent, 15_000, 40_000), (Fault::CutOne, 5_000, 20_000)],
+    ),
+    cluster(
+        "replica_killed",
+        "replicas are killed and started again; that takes nothing from anybody",
+        &[(Fault::KillServer, 5_000, 25_000), (Fault::StopServer, 20_000, 60_000)],
+    ),
+    cluster(
+        "replica_paused",
+        "replicas stand still for up to a minute, and wake as homes of sessions that others have",
+        &[(Fault::PauseServer, 4_000, 15_000), (Fault::PauseAgent, 8_000, 30_000)],
+    ),
+    cluster(
+        "replica_cut_off",
+        "one replica cannot reach the store, but its workers reach it",
+        &[(Fault::StoreOutage, 4_000, 20_000), (Fault::KillAgent, 15_000, 40_000), (Fault::PauseAgent, 8_000, 30_000)],
+    ),
+    cluster(
+        "replica_silent",
+        "nothing passes between one replica and its workers, one way or both",
+        &[(Fault::ReplicaSilent, 4_000, 20_000), (Fault::KillAgent, 15_000, 40_000)],
+    ),
+    Scenario {
+        balanced: true,
+        ..cluster(
+            "balancer",
+            "a balancer sprays requests: registered here, at home there, reports elsewhere",
+            &[
+                (Fault::CutOne, 1_000, 6_000),
+                (Fault::KillAgent, 10_000, 30_000),
+                (Fault::KillServer, 15_000, 50_000),
+                (Fault::SlowStore, 10_000, 40_000),
+                (Fault::Cancel, 1_000, 5_000),
+                (Fault::Evict, 30_000, 90_000),
+            ],
+        )
+    },
+    Scenario {
+        hosts: 10,
+        between_runs: 1_000,
+        ..cluster(
+            "moving_homes",
+            "sessions move while nobody knows for seconds whether a verdict was written",
+            &[
+                (Fault::Uncertain, 5_000, 20_000),
+                (Fault::PauseAgent, 4_000, 15_000),
+                (Fault::Silence, 4_000, 12_000),
+                (Fault::OneWay, 4_000, 12_000),
+                (Fault::ReplicaSilent, 10_000, 30_000),
+                (Fault::CutOne, 1_000, 6_000),
+            ],
+        )
+    },
+    Scenario {
+        between_runs: 1_500,
+        ..cluster(
+            "cluster_everything",
+            "all of it, with three replicas",
+            &[
+                (Fault::KillAgent, 10_000, 40_000),
+                (Fault::PauseAgent, 10_000, 40_000),
+                (Fault::KillChild, 5_000, 20_000),
+                (Fault::PauseServer, 10_000, 40_000),
+                (Fault::KillServer, 10_000, 60_000),
+                (Fault::StopServer, 30_000, 90_000),
+                (Fault::StoreOutage, 15_000, 60_000),
+                (Fault::Starve, 20_000, 60_000),
+                (Fault::ReplicaSilent, 15_000, 60_000),
+                (Fault::LostReplies, 10_000, 30_000),
+                (Fault::SlowStore, 10_000, 40_000),
+                (Fault::CutOne, 3_000, 15_000),
+                (Fault::CutAll, 15_000, 60_000),
+                (Fault::Silence, 15_000, 60_000),
+                (Fault::OneWay, 15_000, 60_000),
+                (Fault::Drain, 20_000, 60_000),
+                (Fault::Evict, 30_000, 90_000),
+                (Fault::Cancel, 1_000, 10_000),
+                (Fault::WallJump, 20_000, 60_000),
+            ],
+        )
     },
 ];
 

@@ -1,8 +1,10 @@
-//! The store under test: SQLite in memory behind the fault decorator, called without an executor.
+//! The store under test: SQLite in memory behind the fault decorator, called without an executor. Each replica has a way of
+//! its own to the one store, with weather of its own.
 
 use crate::rng::Rng;
 use futures_util::FutureExt as _;
-use outlive_core::clock::SimClock;
+use outlive_core::Mono;
+use outlive_core::clock::{Clock as _, SimClock};
 use outlive_store::faults::{Call, Fault, Faulty};
 use outlive_store_sqlite::SqliteStore;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +22,8 @@ pub(crate) struct Weather {
     pub verdicts: (u64, u64),
     /// Whether something befell the last call.
     pub struck: bool,
+    /// When the last write of this way was committed.
+    pub committed: Mono,
     rng: Rng,
 }
 
@@ -27,16 +31,18 @@ type Script = Box<dyn Fn(Call) -> Fault + Send + Sync>;
 /// The store.
 pub(crate) type SimStore = Faulty<SqliteStore, Script>;
 
-/// A store with its weather.
+/// A way to the store, with its weather.
+#[derive(Clone)]
 pub(crate) struct Stormy {
     pub store: Arc<SimStore>,
     weather: Arc<Mutex<Weather>>,
 }
 
 impl Stormy {
-    pub(crate) fn new(clock: Arc<SimClock>, rng: Rng) -> Self {
-        let weather =
-            Arc::new(Mutex::new(Weather { refuse: false, lose: 0, tear: 0, verdicts: (0, 0), struck: false, rng }));
+    pub(crate) fn new(store: Arc<SqliteStore>, clock: Arc<SimClock>, rng: Rng) -> Self {
+        let committed = clock.mono();
+        let calm = Weather { refuse: false, lose: 0, tear: 0, verdicts: (0, 0), struck: false, committed, rng };
+        let weather = Arc::new(Mutex::new(calm));
         let seen = Arc::clone(&weather);
         let script: Script = Box::new(move |call| {
             let mut w = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,16 +55,24 @@ impl Stormy {
                 (lose, tear) = (lose.max(w.verdicts.0), tear.max(w.verdicts.1));
             }
             if lose > 0 && w.rng.chance(lose) {
+                w.committed = clock.mono();
                 return Fault::LoseReply;
             }
             if tear > 0 && w.rng.chance(tear) {
                 return Fault::Tear;
             }
             w.struck = false;
+            if call.writes {
+                w.committed = clock.mono();
+            }
             Fault::None
         });
-        let store = sure(SqliteStore::in_memory(clock), "a store in memory opens");
-        Self { store: Arc::new(Faulty::new(Arc::new(store), script)), weather }
+        Self { store: Arc::new(Faulty::new(store, script)), weather }
+    }
+
+    /// When the last write of this way was committed.
+    pub(crate) fn committed(&self) -> Mono {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner).committed
     }
 
     pub(crate) fn weather(&self, change: impl FnOnce(&mut Weather)) {
@@ -68,11 +82,6 @@ impl Stormy {
     /// Whether something befell the last call, so that its answer says nothing about what was written.
     pub(crate) fn struck(&self) -> bool {
         self.weather.lock().unwrap_or_else(PoisonError::into_inner).struck
-    }
-
-    /// What is really there.
-    pub(crate) fn truth(&self) -> &SqliteStore {
-        self.store.inner()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The world: one server process over a store, hosts with agents, guards and processes, a network, clients, and time.
+//! The world: server processes over a store, hosts with agents, guards and processes, a network, clients, and time.
 //!
 //! ```text
 //!   clients ──► server shell ──► engine (real)          hosts: agent (real) ─► guard, processes (fake)
@@ -7,6 +7,9 @@
 //!               SQLite in memory (real) behind faults      └─┴──── network ────► server shell
 //! ```
 //!
+//! The code of a replica sees its own process as `server` and its own way to the store as `server.db`: the world shows it
+//! the one whose event is happening ([`World::act_as`]).
+//!
 //! Everything that happens is a closure in one queue, owned by nature, by a server process or by an agent process: what a
 //! stopped process would have done waits until it goes on, what a dead one would have done never happens.
 
@@ -14,16 +17,18 @@ use crate::check::Truth;
 use crate::clients::Clients;
 use crate::host::Host;
 use crate::log::Log;
-use crate::net::Net;
+use crate::net::{Net, Way};
 use crate::queue::{Owner, Queue, Waiting};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::server::Server;
-use crate::store::Stormy;
+use crate::store::{Stormy, sure};
 use crate::twin::Twin;
 use outlive_core::clock::SimClock;
 use outlive_core::invariants::{Check, Violation};
-use outlive_core::{Mono, RunId, Wall};
+use outlive_core::policy::QueuePolicy;
+use outlive_core::{Mono, QueueId, RunId, Wall};
+use outlive_store_sqlite::SqliteStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,8 +41,16 @@ pub(crate) struct World {
     queue: Queue,
     pub log: Log,
     pub clock: Arc<SimClock>,
-    pub db: Stormy,
+    /// What is really there, past all faults.
+    pub truth_db: Arc<SqliteStore>,
+    /// The replica that acts.
     pub server: Server,
+    /// The others, at their places.
+    parked: Vec<Option<Server>>,
+    /// The way between each replica and all hosts.
+    pub ways: Vec<Way>,
+    /// As every replica knows them.
+    pub policies: BTreeMap<QueueId, QueuePolicy>,
     pub hosts: Vec<Host>,
     pub net: Net,
     pub clients: Clients,
@@ -61,15 +74,25 @@ impl World {
     pub(crate) fn new(seed: u64, scenario: &'static Scenario, twin: Twin, keep_log: bool) -> Self {
         let rng = Rng::new(seed);
         let clock = Arc::new(SimClock::starting_at(BEGINNING));
-        let db = Stormy::new(Arc::clone(&clock), rng.part("store"));
-        let server = Server::new();
+        let truth_db = sure(SqliteStore::in_memory(Arc::clone(&clock) as _), "a store in memory opens");
+        let truth_db = Arc::new(truth_db);
+        let way = |n: usize| {
+            let weather = rng.part(&if n == 0 { "store".to_owned() } else { format!("store {n}") });
+            Stormy::new(Arc::clone(&truth_db), Arc::clone(&clock), weather)
+        };
+        let server = Server::new(0, way(0));
+        let others = (1..scenario.replicas).map(|n| Some(Server::new(n, way(n))));
+        let parked = std::iter::once(None).chain(others).collect();
         Self {
             now: 0,
             queue: Queue::default(),
             log: Log::new(keep_log),
             clock,
-            db,
+            truth_db,
             server,
+            parked,
+            ways: vec![Way::default(); scenario.replicas],
+            policies: BTreeMap::new(),
             hosts: Vec::new(),
             net: Net::default(),
             clients: Clients::new(rng.part("clients")),
@@ -114,7 +137,8 @@ impl World {
         self.steps += 1;
         let stopped = match event.owner {
             Owner::World => None,
-            Owner::Server(boot) => {
+            Owner::Server(replica, boot) => {
+                self.act_as(replica);
                 if boot != self.server.boot || !self.server.up {
                     return true;
                 }
@@ -133,6 +157,33 @@ impl World {
             None => event.happen(self),
         }
         true
+    }
+
+    /// From here on `server` is this replica.
+    pub(crate) fn act_as(&mut self, replica: usize) {
+        let now = self.server.index;
+        if now == replica {
+            return;
+        }
+        if let Some(other) = self.parked[replica].take() {
+            let before = std::mem::replace(&mut self.server, other);
+            self.parked[now] = Some(before);
+        }
+    }
+
+    /// A replica, whichever acts.
+    pub(crate) fn replica(&self, index: usize) -> &Server {
+        self.parked[index].as_ref().unwrap_or(&self.server)
+    }
+
+    /// All of them.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &Server> {
+        (0..self.parked.len()).map(|index| self.replica(index))
+    }
+
+    /// Whether several share the store.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.parked.len() > 1
     }
 
     fn pass_to(&mut self, at: u64) {

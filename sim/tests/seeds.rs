@@ -39,7 +39,8 @@ macro_rules! scenarios {
 
 scenarios! {
     calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
-    uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything
+    uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything starved_judge replica_killed
+    replica_paused replica_cut_off replica_silent balancer moving_homes cluster_everything
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn one(w: &World, id: RunId, lasted: Millis) -> Check {
         let what = format!("is {} at epoch {} although everything is well", run.state, run.epoch);
         return invariants::within(id, &what, lasted, Millis::ZERO);
     }
-    let events = sure(now(w.db.truth().events(NAMESPACE, id)), "the truth can be read").unwrap_or_default();
+    let events = sure(now(w.truth_db.events(NAMESPACE, id)), "the truth can be read").unwrap_or_default();
     invariants::told_once(run, &events)?;
     log(w, run)
 }
@@ -35,7 +35,7 @@ fn log(w: &World, run: &Run) -> Check {
     let (mut entries, mut from, mut last) = (Vec::new(), 0, 0);
     loop {
         let query = OutputQuery { from: OutputFrom::After(from), channel: None, limit: 1_000, max_bytes: 1 << 20 };
-        let Some(page) = sure(now(w.db.truth().output(run.id, query)), "the truth can be read") else { break };
+        let Some(page) = sure(now(w.truth_db.output(run.id, query)), "the truth can be read") else { break };
         for entry in page.entries {
             let what = match entry.kind {
                 OutputKind::Frame { epoch, frame, .. } => {

@@ -5,7 +5,6 @@
 
 use crate::host::Host;
 use crate::queue::Owner;
-use crate::server::duties::watched;
 use crate::world::World;
 use outlive_core::engine::Status;
 use outlive_core::invariants::{self, AUDIT, Delays};
@@ -27,8 +26,8 @@ pub(crate) struct Levels {
     /// Hosts with a free slot, each with the time of its last claim.
     room: BTreeMap<(usize, u64), u64>,
     cancelling: BTreeMap<LeaseRef, u64>,
-    /// The server and its store do what they should.
-    pub disturbed: bool,
+    /// Replicas that, or whose way to the store, do not do what they should.
+    pub disturbed: BTreeSet<usize>,
     restarted: u64,
     /// When the breaker was last seen open.
     breaker: Option<u64>,
@@ -36,10 +35,11 @@ pub(crate) struct Levels {
 
 /// Looks, and looks again later.
 pub(crate) fn look(w: &mut World) {
-    let healthy = w.server.up && !w.server.paused && !w.truth.levels.disturbed;
-    if !healthy || w.truth.levels.restarted != u64::from(w.server.boot) {
+    let healthy = w.replicas().all(super::super::server::Server::runs) && w.truth.levels.disturbed.is_empty();
+    let starts = w.replicas().map(|r| u64::from(r.boot)).sum();
+    if !healthy || w.truth.levels.restarted != starts {
         w.truth.levels =
-            Levels { disturbed: w.truth.levels.disturbed, restarted: u64::from(w.server.boot), ..Levels::default() };
+            Levels { disturbed: std::mem::take(&mut w.truth.levels.disturbed), restarted: starts, ..Levels::default() };
     }
     if healthy {
         // Whether a run is blocked by its serial key changes with other runs' writes, which name only those.
@@ -65,7 +65,7 @@ fn leases(w: &mut World, rows: &[Run]) {
     for run in rows {
         let Some((holder, lease)) = run.lease() else { continue };
         terms.insert(lease, w.policy(run.queue).liveness());
-        if !watched(w, holder).contains(&lease) {
+        if !w.replicas().any(|r| r.engine.leases(holder).contains(&lease)) {
             unwatched.insert(lease);
         }
         let host = w.truth.host_of(holder).map(|host| &w.hosts[host]);
@@ -77,7 +77,7 @@ fn leases(w: &mut World, rows: &[Run]) {
         }
     }
     let now = w.now;
-    if w.server.engine.breaker().is_some() {
+    if w.replicas().any(|r| r.engine.breaker().is_some()) {
         w.truth.levels.breaker = Some(now);
     }
     let breaker = w.truth.levels.breaker;
@@ -100,8 +100,9 @@ fn leases(w: &mut World, rows: &[Run]) {
 impl World {
     /// Whether the server lets a host's worker drain, because somebody asked for it.
     pub(crate) fn drains(&self, host: &Host) -> bool {
-        let session = host.holder.and_then(|holder| self.server.engine.session(holder, self.mono()));
-        session.is_some_and(|session| session.status == Status::Draining)
+        let now = self.mono();
+        let of = |holder| self.replicas().filter_map(move |r| r.engine.session(holder, now));
+        host.holder.is_some_and(|holder| of(holder).any(|session| session.status == Status::Draining))
     }
 }
 
@@ -126,7 +127,8 @@ fn ready(w: &mut World, rows: &[Run]) {
     }
     for (run, lasted) in lasting(&mut w.truth.levels.starved, now, &starved) {
         let Some(((host, _), _)) = room else { continue };
-        let session = w.hosts[host].holder.and_then(|holder| w.server.engine.session(holder, w.mono()));
+        let (holder, now) = (w.hosts[host].holder, w.mono());
+        let session: Vec<_> = w.replicas().map(|r| holder.and_then(|holder| r.engine.session(holder, now))).collect();
         let what = format!("is ready while h{host} could take it (the engine sees {session:?})");
         w.check(invariants::within(run, &what, lasted, most));
     }

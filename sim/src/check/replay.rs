@@ -4,7 +4,7 @@
 use crate::rng::Rng;
 use crate::server::Recording;
 use crate::server::driver::ghost;
-use outlive_core::engine::{ClaimToken, Effect, Engine, Input, Senses};
+use outlive_core::engine::{ClaimToken, Effect, Engine, Input, Rows, Senses};
 use outlive_core::invariants::{self, Check, Verdicts};
 use outlive_core::{Holder, Millis, Mono};
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 const STOPPED: Millis = Millis::secs(60);
 
 /// Plays every recording, plain and with a stop at a place of the generator's choice.
-pub(crate) fn replays(recordings: &[Recording], rng: &mut Rng) -> Check {
-    for recording in recordings.iter().filter(|r| r.inputs.len() > 50) {
+pub(crate) fn replays<'r>(recordings: impl Iterator<Item = &'r Recording>, rng: &mut Rng) -> Check {
+    for recording in recordings.filter(|r| r.inputs.len() > 50) {
         let claims = claims(recording);
         let plain = play(recording, &claims, None);
         for self_beat_first in [false, true] {
@@ -28,7 +28,7 @@ pub(crate) fn replays(recordings: &[Recording], rng: &mut Rng) -> Check {
 
 /// For whom each claim of the recorded history was made.
 fn claims(recording: &Recording) -> BTreeMap<ClaimToken, Holder> {
-    let mut engine = Engine::new(recording.observed, recording.started);
+    let mut engine = engine_of(recording, Engine::new(recording.observed, recording.started));
     let mut claims = BTreeMap::new();
     for (now, input) in &recording.inputs {
         for effect in engine.handle(input.clone(), *now) {
@@ -40,6 +40,13 @@ fn claims(recording: &Recording) -> BTreeMap<ClaimToken, Holder> {
     claims
 }
 
+fn engine_of(recording: &Recording, engine: Engine) -> Engine {
+    match recording.seat {
+        Some(seat) => engine.in_cluster(seat, recording.started),
+        None => engine,
+    }
+}
+
 /// Where each lease is judged by absence first. `stop`: before which input the clock stands still, and whether the beat to
 /// itself that was sent after waking is heard before the first tick.
 ///
@@ -48,7 +55,7 @@ fn claims(recording: &Recording) -> BTreeMap<ClaimToken, Holder> {
 ///
 /// Without a breaker, which only ever delays: what it delays in the plain history must not count as later.
 fn play(recording: &Recording, claims: &BTreeMap<ClaimToken, Holder>, stop: Option<(usize, bool)>) -> Verdicts {
-    let mut engine = Engine::without_breaker(recording.observed, recording.started);
+    let mut engine = engine_of(recording, Engine::without_breaker(recording.observed, recording.started));
     let mut verdicts = Verdicts::new();
     let mut stopped_at: Option<Mono> = None;
     for (n, (now, input)) in recording.inputs.iter().enumerate() {
@@ -61,6 +68,9 @@ fn play(recording: &Recording, claims: &BTreeMap<ClaimToken, Holder>, stop: Opti
             (Input::Tick(senses), Some(stopped)) => {
                 let shift = |sent: Mono| if self_beat_first || sent >= stopped { sent + STOPPED } else { sent };
                 Input::Tick(Senses { self_beat_sent: senses.self_beat_sent.map(shift), ..*senses })
+            }
+            (Input::Rows(rows), Some(stopped)) if rows.sent >= stopped => {
+                Input::Rows(Rows { sent: rows.sent + STOPPED, ..rows.clone() })
             }
             (Input::ClaimDone(token, result), _) => {
                 let holder = claims.get(token).filter(|holder| engine.session(**holder, *now).is_some());

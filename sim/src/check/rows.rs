@@ -41,7 +41,7 @@ impl World {
     pub(crate) fn saw(&mut self, commit: Option<&Commit>) {
         let changed: Vec<RunId> = match commit {
             Some(commit) => commit.changed.iter().map(|c| c.id).collect(),
-            None if self.db.struck() => self.truth.active.iter().copied().collect(),
+            None if self.server.db.struck() => self.truth.active.iter().copied().collect(),
             None => Vec::new(),
         };
         for &id in &changed {
@@ -60,7 +60,7 @@ impl World {
     }
 
     fn refresh(&mut self, id: RunId) -> Check {
-        let row = store::sure(store::now(self.db.truth().run_row(id)), "the truth can be read");
+        let row = store::sure(store::now(self.truth_db.run_row(id)), "the truth can be read");
         let Some(after) = row else { return Ok(()) };
         self.truth.counts.rows += 1;
         let before = self.truth.rows.insert(id, after.clone());
@@ -110,8 +110,7 @@ impl World {
         let open = newer.map(|&(_, link)| &self.net.links[link]);
         let truth = Truth {
             blameless_for: since.map(|since| Millis(self.now - since)),
-            newer_session: since.is_some()
-                && open.is_some_and(|l| l.agent_end && l.server_end && !l.dropped && l.boot == self.server.boot),
+            newer_session: since.is_some() && open.is_some_and(|l| self.is_open(l)),
         };
         invariants::evidence(lease, judging.evidence, &self.policy(run.queue).liveness(), truth)
     }

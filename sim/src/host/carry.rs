@@ -27,7 +27,7 @@ impl World {
     pub(super) fn carry_out(&mut self, host: usize, effect: Effect) {
         let start = self.hosts[host].start;
         match effect {
-            Effect::Connect { conn, within, .. } => self.connect(host, conn, within),
+            Effect::Connect { conn, address, within } => self.connect(host, conn, &address, within),
             Effect::Close(conn) => {
                 self.hosts[host].connecting.remove(&conn);
                 if let Some(link) = self.hosts[host].links.remove(&conn) {

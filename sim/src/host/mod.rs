@@ -107,19 +107,19 @@ impl Host {
 impl World {
     /// Starts an agent process: leftovers are gone, the outbox is read.
     pub(crate) fn start_agent(&mut self, host: usize) {
-        let now = self.now;
+        let (now, scenario) = (self.now, self.scenario);
         let h = &mut self.hosts[host];
         if h.agent.is_some() || h.way.gone {
             return;
         }
         h.start += 1;
-        h.instance = uuid::Builder::from_random_bytes(h.rng.wide().to_be_bytes()).into_uuid();
-        let settings = Settings {
-            servers: vec!["server".to_owned()],
-            slots: h.profile.slots,
-            in_process: BTreeSet::new(),
-            seed: h.rng.bits(),
+        let servers = if scenario.balanced {
+            vec!["balancer".to_owned()]
+        } else {
+            (0..scenario.replicas).map(|n| format!("r{}", (n + host) % scenario.replicas)).collect()
         };
+        h.instance = uuid::Builder::from_random_bytes(h.rng.wide().to_be_bytes()).into_uuid();
+        let settings = Settings { servers, slots: h.profile.slots, in_process: BTreeSet::new(), seed: h.rng.bits() };
         let replay = h.outbox.values().cloned().collect();
         h.agent = Some(Box::new(Agent::new(settings, replay)));
         (h.holder, h.timer, h.guard_timer, h.online, h.leaving, h.paused) = (None, None, None, false, false, false);
@@ -218,19 +218,21 @@ impl World {
     }
 
     /// Registers, unless that is done, and asks for a session.
-    fn connect(&mut self, host: usize, conn: Conn, within: Millis) {
+    fn connect(&mut self, host: usize, conn: Conn, address: &str, within: Millis) {
+        let named = address.strip_prefix('r').and_then(|n| n.parse().ok());
+        let replica = named.unwrap_or_else(|| self.balanced());
         let start = self.hosts[host].start;
         self.hosts[host].connecting.insert(conn);
         self.after(within.0, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
-        if !self.server.up {
+        if !self.replica(replica).up {
             let latency = self.latency();
             return self.after(latency, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
         }
         if let Some(holder) = self.hosts[host].holder {
-            let link = self.link(host, conn);
+            let link = self.link(host, conn, replica);
             return self.up(link, Up::Open(holder));
         }
-        self.register(host, conn);
+        self.register(host, conn, replica);
     }
 
     fn gives_up(&mut self, host: usize, conn: Conn) {
@@ -242,9 +244,10 @@ impl World {
         }
     }
 
-    fn register(&mut self, host: usize, conn: Conn) {
-        let h = &self.hosts[host];
-        if h.way.gone || h.way.up_until > self.now || h.way.down_until > self.now {
+    fn register(&mut self, host: usize, conn: Conn, replica: usize) {
+        let (h, way) = (&self.hosts[host], &self.ways[replica]);
+        let (up, down) = (h.way.up_until.max(way.up_until), h.way.down_until.max(way.down_until));
+        if h.way.gone || up > self.now || down > self.now {
             return; // lost on the way: the time-out ends it
         }
         let registration = Registration {
@@ -258,15 +261,16 @@ impl World {
             may_replace: false,
         };
         let (start, pending) = (h.start, h.agent.as_ref().is_some_and(|agent| agent.outbox_pending() > 0));
-        self.request(move |w| {
+        let latency = self.latency();
+        self.after(latency, self.replica(replica).owner(), move |w| {
             routes::register(w, registration, pending, move |w, answer| {
                 let latency = w.latency();
-                w.after(latency, Owner::Agent(host, start), move |w| w.registered(host, conn, &answer));
+                w.after(latency, Owner::Agent(host, start), move |w| w.registered(host, conn, replica, &answer));
             });
         });
     }
 
-    fn registered(&mut self, host: usize, conn: Conn, answer: &RegisterAnswer) {
+    fn registered(&mut self, host: usize, conn: Conn, replica: usize, answer: &RegisterAnswer) {
         if !self.hosts[host].connecting.contains(&conn) {
             return;
         }
@@ -276,7 +280,9 @@ impl World {
                 self.hosts[host].holder = Some(*holder);
                 self.hosts[host].registered = (*heartbeat, *window);
                 self.truth.registered(*holder, host);
-                let link = self.link(host, conn);
+                // Behind a balancer the session goes wherever the next request is brought.
+                let replica = if self.scenario.balanced { self.balanced() } else { replica };
+                let link = self.link(host, conn, replica);
                 self.up(link, Up::Open(*holder));
             }
             // The name is still its predecessor's; a supervisor would start it again.

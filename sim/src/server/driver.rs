@@ -1,6 +1,6 @@
 //! Inputs in, effects out, hints on: `driver.rs`, `commit.rs` and the adoption of `start.rs`.
 
-use super::{session, verdicts};
+use super::{replicas, session, verdicts};
 use crate::net::{Down, conn_id};
 use crate::store;
 use crate::twin::Twin;
@@ -38,7 +38,10 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
         match effect {
             Effect::Breaker(why) => w.log(format_args!("breaker: {why:?}")),
             Effect::Say(_, conn, message) => say(w, conn, message, staged),
-            Effect::Order(..) | Effect::WriteRow(_) | Effect::AdoptFrom { .. } | Effect::ReadHomes => {}
+            Effect::Order(..) => {}
+            Effect::WriteRow(row) => replicas::write_row(w, row),
+            Effect::AdoptFrom { replica, beat } => replicas::adopt_from(w, replica, beat),
+            Effect::ReadHomes => replicas::read_homes(w),
             Effect::Claim(wanted) => claim(w, &wanted),
             Effect::Verdict(wanted) => {
                 if !wanted.again {
@@ -52,6 +55,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
 }
 
 fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
+    let cluster = w.is_cluster();
     let Some(handle) = w.server.conns.get_mut(&conn) else { return };
     let mut last = false;
     let message = match message {
@@ -60,7 +64,7 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
             heartbeat_ms: heartbeat.0,
             reconnect_window_ms: window.0,
             proxied,
-            sole: true,
+            sole: !cluster,
             replicas: Vec::new(),
         }),
         Say::Held(leases) => {
@@ -108,7 +112,7 @@ pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
 fn claim(w: &mut World, wanted: &ClaimWanted) {
     let (order, token, holder) = (order(w, wanted), wanted.token, wanted.holder);
     w.job(move |w| {
-        let result = store::now(w.db.store.claim(order));
+        let result = store::now(w.server.db.store.claim(order));
         w.saw(result.as_ref().ok().map(|c| &c.commit));
         w.reply(move |w| claimed(w, token, holder, result));
     });
@@ -142,8 +146,14 @@ pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: 
     committed(w, commit);
 }
 
-/// Hands the hints of a transaction on.
+/// Hands the hints of a transaction on, here and to other replicas.
 pub(crate) fn committed(w: &mut World, commit: Commit) {
+    replicas::tell_others(w, &commit);
+    hinted(w, commit);
+}
+
+/// What a transaction, of this replica or another, may mean here.
+pub(crate) fn hinted(w: &mut World, commit: Commit) {
     let ended: Vec<_> = commit.changed.iter().filter_map(|c| c.freed).collect();
     if !ended.is_empty() {
         input(w, Input::Ended(ended));
@@ -168,7 +178,7 @@ pub(crate) fn lease_info(w: &World, row: &LeaseRow) -> LeaseInfo {
 
 impl World {
     pub(crate) fn policy(&self, queue: outlive_core::QueueId) -> outlive_core::policy::QueuePolicy {
-        self.server.policies.get(&queue).cloned().unwrap_or_default()
+        self.policies.get(&queue).cloned().unwrap_or_default()
     }
 }
 
@@ -234,7 +244,7 @@ pub(crate) fn adopt_all(w: &mut World) -> Result<(), StoreError> {
     let mut leases: BTreeMap<Holder, Vec<LeaseInfo>> = BTreeMap::new();
     let mut cursor = None;
     loop {
-        let page = store::now(w.db.store.leases_after(cursor, 1_000))?;
+        let page = store::now(w.server.db.store.leases_after(cursor, 1_000))?;
         for row in &page.rows {
             if let Some((holder, _)) = row.run.lease() {
                 leases.entry(holder).or_default().push(lease_info(w, row));
@@ -245,7 +255,9 @@ pub(crate) fn adopt_all(w: &mut World) -> Result<(), StoreError> {
             break;
         }
     }
-    for worker in store::now(w.db.store.workers(None, None, 1_000))?.into_iter().filter(|worker| worker.session_open) {
+    for worker in
+        store::now(w.server.db.store.workers(None, None, 1_000))?.into_iter().filter(|worker| worker.session_open)
+    {
         let held = leases.remove(&worker.holder()).unwrap_or_default();
         input(w, Input::Adopt(session_info(&worker, worker.home_seq, held)));
     }

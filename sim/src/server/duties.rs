@@ -1,13 +1,13 @@
 //! The judge's tick, the self-beat and the background duties (`services/`).
 
 use super::driver::{committed, ghost, input, lease_info, session_info};
-use crate::queue::Owner;
 use crate::store;
 use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::engine::{Input, Senses, TICK};
 use outlive_core::{Holder, LeaseRef, Millis, Mono};
-use outlive_store::{Catalog as _, Sweeps as _, Workers as _};
+use outlive_core::{Reason, State};
+use outlive_store::{Sweeps as _, Workers as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 const OBSERVED: u64 = 1_000;
@@ -24,14 +24,13 @@ pub(crate) fn start(w: &mut World) {
 }
 
 fn again(w: &mut World, after: u64, duty: fn(&mut World)) {
-    let boot = w.server.boot;
-    w.after(after, Owner::Server(boot), duty);
+    w.after(after, w.server.owner(), duty);
 }
 
 /// A beat to itself, through its own listener.
 fn self_beat(w: &mut World) {
-    let (sent, boot, way) = (w.mono(), w.server.boot, w.chance.between(0, 4));
-    w.after(way, Owner::Server(boot), move |w| w.server.self_beat = w.server.self_beat.max(Some(sent)));
+    let (sent, owner, way) = (w.mono(), w.server.owner(), w.chance.between(0, 4));
+    w.after(way, owner, move |w| w.server.self_beat = w.server.self_beat.max(Some(sent)));
     again(w, TICK.0, self_beat);
 }
 
@@ -51,24 +50,24 @@ fn tick(w: &mut World) {
         }
     }
     w.server.last_tick = w.now;
-    let pulse = w.db.truth().pulse();
+    let since_commit = w.mono().since(w.server.db.committed());
     let waited = w.server.oldest_call().map(|at| Millis(w.now - at));
-    let senses = Senses { since_commit: pulse.since_commit, pending_write: waited, self_beat_sent: w.server.self_beat };
+    let senses = Senses { since_commit, pending_write: waited, self_beat_sent: w.server.self_beat };
     input(w, Input::Tick(senses));
     again(w, TICK.0, tick);
 }
 
 fn observed(w: &mut World) {
-    let now = w.server.engine.observed().now();
+    let now = w.server.engine.store_observed();
     w.job(move |w| {
-        let _ = store::now(w.db.store.advance_observed(now));
+        let _ = store::now(w.server.db.store.advance_observed(now));
     });
     again(w, OBSERVED, observed);
 }
 
 fn due(w: &mut World) {
     w.job(|w| {
-        let swept = store::now(w.db.store.due(500));
+        let swept = store::now(w.server.db.store.due(500));
         w.saw(swept.as_ref().ok().map(|s| &s.commit));
         if let Ok(swept) = swept {
             w.reply(move |w| committed(w, swept.commit));
@@ -80,12 +79,18 @@ fn due(w: &mut World) {
 /// Leases that nobody watches, ready classes, waiting runs: derived again from rows.
 fn audit(w: &mut World) {
     w.job(|w| {
-        let page = store::now(w.db.store.leases_after(None, PAGE));
+        let page = store::now(w.server.db.store.leases_after(None, PAGE));
         let Ok(page) = page else { return };
         w.reply(move |w| {
+            let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, lease_info(w, row)))).collect();
+            input(w, Input::Seen(seen));
             let mut unwatched: BTreeMap<Holder, Vec<_>> = BTreeMap::new();
             for row in &page.rows {
                 let Some((holder, lease)) = row.run.lease() else { continue };
+                if row.run.state == State::Cancelling {
+                    // The order may have been lost on its way.
+                    input(w, Input::Cancel(holder, lease, row.run.reason.unwrap_or(Reason::Cancelled)));
+                }
                 if !watched(w, holder).contains(&lease) {
                     let info = lease_info(w, row);
                     unwatched.entry(holder).or_default().push(info);
@@ -107,7 +112,11 @@ pub(crate) fn watched(w: &World, holder: Holder) -> BTreeSet<LeaseRef> {
 
 fn take_watch(w: &mut World, holder: Holder, leases: Vec<outlive_core::engine::LeaseInfo>) {
     w.job(move |w| {
-        let Ok(row) = store::now(w.db.store.worker(holder.worker)) else { return };
+        let Ok(row) = store::now(w.server.db.store.worker(holder.worker)) else { return };
+        // Another replica's: that one watches, or loses what it has to one that does.
+        if w.is_cluster() && row.as_ref().is_none_or(|row| row.replica != w.server.replica) {
+            return;
+        }
         w.reply(move |w| {
             w.log(format_args!("audit: {} leases of {holder} had nobody's watch", leases.len()));
             let info = match row.filter(|row| row.holder() == holder && row.session_open) {
@@ -121,8 +130,8 @@ fn take_watch(w: &mut World, holder: Holder, leases: Vec<outlive_core::engine::L
 
 fn rest_of_audit(w: &mut World) {
     w.job(|w| {
-        let ready = store::now(w.db.store.ready_classes());
-        let waiting = store::now(w.db.store.audit_waiting(PAGE));
+        let ready = store::now(w.server.db.store.ready_classes());
+        let waiting = store::now(w.server.db.store.audit_waiting(PAGE));
         w.saw(waiting.as_ref().ok().map(|s| &s.commit));
         w.reply(move |w| {
             if let Ok(ready) = ready

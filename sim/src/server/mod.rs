@@ -6,30 +6,39 @@
 
 pub(crate) mod driver;
 pub(crate) mod duties;
+pub(crate) mod replicas;
 pub(crate) mod routes;
 pub(crate) mod session;
 pub(crate) mod verdicts;
 
 use crate::queue::{Owner, Waiting};
-use crate::store;
+use crate::store::{self, Stormy};
 use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::class::MatchClass;
-use outlive_core::engine::{ConnId, Engine, Input};
+use outlive_core::engine::{ConnId, Engine, Input, Seat};
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{ClassId, Mono, Observed, QueueId, ReplicaId};
-use outlive_store::Catalog as _;
+use outlive_store::{Catalog as _, Replicas as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The inputs of one engine, for playing them again.
 pub(crate) struct Recording {
     pub observed: Observed,
     pub started: Mono,
+    /// Among other replicas.
+    pub seat: Option<Seat>,
     pub inputs: Vec<(Mono, Input)>,
 }
 
 /// The server process.
 pub(crate) struct Server {
+    /// Which replica.
+    pub index: usize,
+    /// Its way to the store.
+    pub db: Stormy,
+    /// Which start of its seat this is.
+    pub seat_start: i64,
     /// Which of its starts this is.
     pub boot: u32,
     pub up: bool,
@@ -38,7 +47,6 @@ pub(crate) struct Server {
     pub waiting: Vec<Waiting>,
     pub engine: Engine,
     pub replica: ReplicaId,
-    pub policies: BTreeMap<QueueId, QueuePolicy>,
     pub classes: BTreeMap<MatchClass, (ClassId, QueueId)>,
     pub conns: BTreeMap<ConnId, session::Conn>,
     pub reports: BTreeMap<ConnId, session::Reports>,
@@ -57,15 +65,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(index: usize, db: Stormy) -> Self {
         Self {
+            index,
+            db,
+            seat_start: 0,
             boot: 0,
             up: false,
             paused: false,
             waiting: Vec::new(),
             engine: Engine::new(Observed(0), Mono(0)),
             replica: ReplicaId(0),
-            policies: BTreeMap::new(),
             classes: BTreeMap::new(),
             conns: BTreeMap::new(),
             reports: BTreeMap::new(),
@@ -80,6 +90,16 @@ impl Server {
         }
     }
 
+    /// What its events belong to.
+    pub(crate) const fn owner(&self) -> Owner {
+        Owner::Server(self.index, self.boot)
+    }
+
+    /// Whether it runs.
+    pub(crate) const fn runs(&self) -> bool {
+        self.up && !self.paused
+    }
+
     pub(crate) fn oldest_call(&self) -> Option<u64> {
         self.pending.first().map(|(at, _)| *at)
     }
@@ -87,32 +107,52 @@ impl Server {
 
 impl World {
     /// Starts a server process over the store that is there. While the store refuses, it is tried again.
-    pub(crate) fn start_server(&mut self) {
+    pub(crate) fn start_server(&mut self, index: usize) {
+        self.act_as(index);
         if self.server.up {
             return;
         }
-        let Ok(snapshot) = store::now(self.db.store.load()) else {
-            return self.after(500, Owner::World, Self::start_server);
+        let again = move |w: &mut Self| w.start_server(index);
+        let Ok(snapshot) = store::now(self.server.db.store.load()) else {
+            return self.after(500, Owner::World, again);
+        };
+        let joined = if self.is_cluster() {
+            let Ok(joined) = store::now(self.server.db.store.join(&format!("r{index}"), &format!("r{index}"))) else {
+                return self.after(500, Owner::World, again);
+            };
+            Some(joined)
+        } else {
+            None
         };
         let (boot, recordings) = (self.server.boot + 1, std::mem::take(&mut self.server.recordings));
-        self.server = Server { boot, up: true, recordings, replica: snapshot.replica, ..Server::new() };
+        let fresh = Server::new(index, self.server.db.clone());
+        self.server = Server { boot, up: true, recordings, replica: snapshot.replica, ..fresh };
         self.server.engine = match self.twin {
             Twin::NoBreaker => Engine::without_breaker(snapshot.observed, self.mono()),
             _ => Engine::new(snapshot.observed, self.mono()),
         };
+        let seat = joined.map(|joined| joined.seat);
+        if let Some(joined) = joined {
+            let now = self.mono();
+            let alone = std::mem::replace(&mut self.server.engine, Engine::new(snapshot.observed, now));
+            self.server.engine = alone.in_cluster(joined.seat, now);
+            (self.server.replica, self.server.seat_start) = (joined.seat.replica, joined.start);
+        }
         self.server.last_tick = self.now;
-        let recording = Recording { observed: snapshot.observed, started: self.mono(), inputs: Vec::new() };
+        let recording = Recording { observed: snapshot.observed, started: self.mono(), seat, inputs: Vec::new() };
         self.server.recordings.push(recording);
-        self.log(format_args!("server {boot} starts at observed {}", snapshot.observed.0));
+        let name = self.server_name();
+        self.log(format_args!("{name} {boot} starts at observed {}", snapshot.observed.0));
         for queue in snapshot.queues {
             self.learn_queue(queue.id, queue.policy);
         }
         for class in snapshot.classes {
             self.learn_class(&class);
         }
-        if driver::adopt_all(self).is_err() {
+        let adopted = if seat.is_some() { replicas::adopt_own(self) } else { driver::adopt_all(self) };
+        if adopted.is_err() {
             self.server.up = false;
-            return self.after(500, Owner::World, Self::start_server);
+            return self.after(500, Owner::World, again);
         }
         driver::input(self, Input::Ready(snapshot.ready));
         duties::start(self);
@@ -120,7 +160,7 @@ impl World {
 
     pub(crate) fn learn_queue(&mut self, id: QueueId, policy: QueuePolicy) {
         let liveness = policy.liveness();
-        self.server.policies.insert(id, policy);
+        self.policies.insert(id, policy);
         driver::input(self, Input::Queue(id, liveness));
     }
 
@@ -130,32 +170,43 @@ impl World {
     }
 
     /// SIGKILL: what it had not written is gone, every connection is reset.
-    pub(crate) fn kill_server(&mut self) {
+    pub(crate) fn kill_server(&mut self, index: usize) {
+        self.act_as(index);
         if !self.server.up {
             return;
         }
-        let boot = self.server.boot;
-        self.log(format_args!("server {boot} is gone"));
+        let (boot, name) = (self.server.boot, self.server_name());
+        self.log(format_args!("{name} {boot} is gone"));
         self.server.up = false;
         self.server.waiting.clear();
-        let open: Vec<_> = (0..self.net.links.len()).filter(|&id| self.net.links[id].boot == boot).collect();
+        let of = |link: &crate::net::Link| (link.replica, link.boot) == (index, boot);
+        let open: Vec<_> = (0..self.net.links.len()).filter(|&id| of(&self.net.links[id])).collect();
         for id in open {
             self.server_closes(id);
         }
     }
 
-    pub(crate) fn pause_server(&mut self) {
+    /// For the log.
+    fn server_name(&self) -> String {
+        if self.is_cluster() { format!("r{}", self.server.index) } else { "server".to_owned() }
+    }
+
+    pub(crate) fn pause_server(&mut self, index: usize) {
+        self.act_as(index);
         if self.server.up {
-            self.log(format_args!("server stopped (SIGSTOP)"));
+            let name = self.server_name();
+            self.log(format_args!("{name} stopped (SIGSTOP)"));
             self.server.paused = true;
         }
     }
 
-    pub(crate) fn wake_server(&mut self) {
+    pub(crate) fn wake_server(&mut self, index: usize) {
+        self.act_as(index);
         if std::mem::take(&mut self.server.paused) {
-            self.log(format_args!("server goes on"));
+            let name = self.server_name();
+            self.log(format_args!("{name} goes on"));
             let waiting = std::mem::take(&mut self.server.waiting);
-            self.resume(Owner::Server(self.server.boot), waiting);
+            self.resume(self.server.owner(), waiting);
         }
     }
 
@@ -168,7 +219,7 @@ impl World {
         self.server.calls += 1;
         let pending = (self.now, self.server.calls);
         self.server.pending.insert(pending);
-        self.at(at, Owner::Server(self.server.boot), move |w| {
+        self.at(at, self.server.owner(), move |w| {
             w.server.pending.remove(&pending);
             call(w);
         });
@@ -177,6 +228,6 @@ impl World {
     /// The answer of a store call: some task wakes, sooner or later.
     pub(crate) fn reply(&mut self, then: impl FnOnce(&mut Self) + 'static) {
         let late = if self.chance.chance(2) { self.chance.between(3, 30) } else { self.chance.between(0, 1) };
-        self.after(late, Owner::Server(self.server.boot), then);
+        self.after(late, self.server.owner(), then);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::driver::{self, claimed, committed, input};
 use super::verdicts::{lose, lose_replaced};
-use crate::queue::Owner;
 use crate::store;
 use crate::world::World;
 use outlive_core::clock::Clock as _;
@@ -19,11 +18,32 @@ use outlive_store::{
 pub(crate) const NAMESPACE: &str = "default";
 
 impl World {
-    /// A request: it reaches the server that is there then, or nobody.
+    /// A request: it reaches a server that is there then, or nobody.
     pub(crate) fn request(&mut self, to: impl FnOnce(&mut Self) + 'static) {
         let latency = self.latency();
-        let boot = self.server.boot;
-        self.after(latency, Owner::Server(boot), to);
+        let replica = self.balanced();
+        self.after(latency, self.replica(replica).owner(), to);
+    }
+
+    /// The replica to which a balancer brings a request: mostly one that is up.
+    pub(crate) fn balanced(&mut self) -> usize {
+        if !self.is_cluster() {
+            return 0;
+        }
+        let up: Vec<_> = self.replicas().filter(|r| r.up).map(|r| r.index).collect();
+        let any = self.chance.index(self.scenario.replicas);
+        if up.is_empty() || self.chance.chance(5) { any } else { up[self.chance.index(up.len())] }
+    }
+
+    /// Something that the home of a session is to do, wherever that is.
+    fn errand(&mut self, of: Input) {
+        input(self, of.clone());
+        let others: Vec<_> =
+            self.replicas().filter(|r| r.index != self.server.index).map(super::Server::owner).collect();
+        for owner in others {
+            let (late, of) = (self.chance.between(1, 50), of.clone());
+            self.after(late, owner, move |w| input(w, of));
+        }
     }
 }
 
@@ -42,7 +62,7 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
     let namespace = NAMESPACE.to_owned();
     let request = CreateRequest { namespace, runs: vec![run], idempotency: None, claims, only_known: false };
     w.job(move |w| {
-        let result = store::now(w.db.store.create(request));
+        let result = store::now(w.server.db.store.create(request));
         w.saw(result.as_ref().ok().map(|c| &c.commit));
         w.reply(move |w| match result {
             Err(error) => {
@@ -65,7 +85,7 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
 
 pub(crate) fn cancel(w: &mut World, run: RunId) {
     w.job(move |w| {
-        let result = store::now(w.db.store.cancel(NAMESPACE, run, Reason::Cancelled, None));
+        let result = store::now(w.server.db.store.cancel(NAMESPACE, run, Reason::Cancelled, None));
         w.saw(result.as_ref().ok().map(|c| &c.commit));
         w.reply(move |w| {
             if let Ok(cancelled) = result {
@@ -79,7 +99,7 @@ pub(crate) fn cancel(w: &mut World, run: RunId) {
 
 pub(crate) fn release(w: &mut World, run: RunId) {
     w.job(move |w| {
-        let result = store::now(w.db.store.release(NAMESPACE, run, None, None));
+        let result = store::now(w.server.db.store.release(NAMESPACE, run, None, None));
         w.saw(result.as_ref().ok());
         w.reply(move |w| {
             if let Ok(commit) = result {
@@ -103,13 +123,13 @@ pub(crate) fn register(
     then: impl FnOnce(&mut World, RegisterAnswer) + 'static,
 ) {
     w.job(move |w| {
-        let mut result = store::now(w.db.store.register(registration.clone()));
+        let mut result = store::now(w.server.db.store.register(registration.clone()));
         if matches!(result, Err(outlive_store::RegisterError::NameInUse { .. })) {
             let taken = Registration { may_replace: true, ..registration.clone() };
             if name_answers(w, &registration.profile.name) {
                 return w.reply(move |w| then(w, RegisterAnswer::InUse));
             }
-            result = store::now(w.db.store.register(taken));
+            result = store::now(w.server.db.store.register(taken));
         }
         w.reply(move |w| match result {
             Err(_) => then(w, RegisterAnswer::NotNow),
@@ -120,9 +140,11 @@ pub(crate) fn register(
 
 /// Whether the session that has a name is there: connected and heard within two beats.
 fn name_answers(w: &World, name: &str) -> bool {
-    let rows = store::now(w.db.store.workers(Some(NAMESPACE), None, 1_000)).unwrap_or_default();
+    let rows = store::now(w.server.db.store.workers(Some(NAMESPACE), None, 1_000)).unwrap_or_default();
     let Some(row) = rows.into_iter().find(|row| row.profile.name == name) else { return false };
-    let Some(session) = w.server.engine.session(row.holder(), w.mono()) else { return false };
+    let now = w.mono();
+    let sessions = w.replicas().filter(|r| r.up).filter_map(|r| r.engine.session(row.holder(), now));
+    let Some(session) = sessions.min_by_key(|s| (!s.connected, s.heard_ago)) else { return false };
     session.connected && session.heard_ago <= Millis(derive::heartbeat(session.least_ttl).0 * 2)
 }
 
@@ -142,16 +164,16 @@ fn registered_now(
     };
     let Some(old) = replaced else { return answer(w) };
     if !same_state_folder {
-        input(w, Input::Revoke(old, Reason::WorkerReplaced));
+        w.errand(Input::Revoke(old, Reason::WorkerReplaced));
         return answer(w);
     }
     if outbox_pending {
-        input(w, Input::Gone(old, Reason::WorkerReplaced));
+        w.errand(Input::Gone(old, Reason::WorkerReplaced));
         return answer(w);
     }
     lose_replaced(w, old, None, move |w, result| {
         if result.is_ok() {
-            input(w, Input::Gone(old, Reason::WorkerReplaced));
+            w.errand(Input::Gone(old, Reason::WorkerReplaced));
         }
         answer(w);
     });
@@ -159,28 +181,28 @@ fn registered_now(
 
 pub(crate) fn drain(w: &mut World, holder: Holder, draining: bool) {
     w.job(move |w| {
-        if store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Draining(draining))).is_ok() {
-            w.reply(move |w| input(w, Input::Drain(holder, draining)));
+        if store::now(w.server.db.store.mark_worker(holder.worker, WorkerMark::Draining(draining))).is_ok() {
+            w.reply(move |w| w.errand(Input::Drain(holder, draining)));
         }
     });
 }
 
 pub(crate) fn evict(w: &mut World, holder: Holder) {
     w.job(move |w| {
-        if store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Draining(true))).is_ok() {
+        if store::now(w.server.db.store.mark_worker(holder.worker, WorkerMark::Draining(true))).is_ok() {
             w.log(format_args!("{holder} is evicted"));
-            w.reply(move |w| input(w, Input::Revoke(holder, Reason::Evicted)));
+            w.reply(move |w| w.errand(Input::Revoke(holder, Reason::Evicted)));
         }
     });
 }
 
 pub(crate) fn leave(w: &mut World, holder: Holder) {
     w.job(move |w| {
-        let current = store::now(w.db.store.worker(holder.worker)).ok().flatten();
+        let current = store::now(w.server.db.store.worker(holder.worker)).ok().flatten();
         if current.is_none_or(|row| row.holder() != holder) {
             return;
         }
-        let marked = store::now(w.db.store.mark_worker(holder.worker, WorkerMark::Left));
+        let marked = store::now(w.server.db.store.mark_worker(holder.worker, WorkerMark::Left));
         w.reply(move |w| {
             if marked.is_err() {
                 return;
@@ -197,7 +219,7 @@ pub(crate) fn leave(w: &mut World, holder: Holder) {
             };
             lose(w, verdict, None, move |w, result| {
                 if result.is_ok() {
-                    input(w, Input::Gone(holder, Reason::WorkerLeft));
+                    w.errand(Input::Gone(holder, Reason::WorkerLeft));
                 }
             });
         });

@@ -3,7 +3,6 @@
 use super::driver::{self, Staged, input, lease_info, number, session_info, wire_lease};
 use super::verdicts::lose_replaced;
 use crate::net::{Down, Up};
-use crate::queue::Owner;
 use crate::store;
 use crate::world::World;
 use outlive_api::report::{OpName, WireItem, WireResult};
@@ -34,6 +33,8 @@ pub(crate) struct Reports {
     link: usize,
     queue: VecDeque<(u64, Vec<WireItem>, bool)>,
     busy: bool,
+    /// Which call its answer is waited for; the answer to an earlier one comes too late.
+    call: u64,
 }
 
 /// Something came in.
@@ -55,9 +56,9 @@ fn open(w: &mut World, link: usize, holder: Holder) {
     input(w, Input::Heard(holder, None));
     w.server.conns.insert(conn, Conn { link, holder, held: Staged::new(), opened: false, ended: false });
     w.job(move |w| {
-        let result = store::now(w.db.store.open_session(holder, w.server.replica));
-        if matches!(result, Ok(Some(_))) || w.db.struck() {
-            let row = store::sure(store::now(w.db.truth().worker(holder.worker)), "the truth can be read");
+        let result = store::now(w.server.db.store.open_session(holder, w.server.replica));
+        if matches!(result, Ok(Some(_))) || w.server.db.struck() {
+            let row = store::sure(store::now(w.truth_db.worker(holder.worker)), "the truth can be read");
             if let Some(row) = row.filter(|row| row.holder() == holder) {
                 w.truth.opened(holder, row.home_seq, link);
             }
@@ -89,7 +90,7 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
     let info = session_info(&opened.worker, opened.home_seq, leases);
     let held = opened.leases.into_iter().map(|row| wire_lease(w, row)).collect();
     w.server.conns.insert(conn, Conn { link, holder, held, opened: true, ended: false });
-    w.server.reports.insert(conn, Reports { holder, link, queue: VecDeque::new(), busy: false });
+    w.server.reports.insert(conn, Reports { holder, link, queue: VecDeque::new(), busy: false, call: 0 });
     w.down(link, Down::Accepted);
     input(w, Input::Open(info, Some(conn), false));
     if gone {
@@ -116,8 +117,7 @@ fn closed(w: &mut World, link: usize, kind: CloseKind) {
 /// The engine wants it closed: after its last message, by our doing.
 pub(crate) fn close_ours(w: &mut World, link: usize) {
     w.server_closes(link);
-    let boot = w.server.boot;
-    w.after(0, Owner::Server(boot), move |w| closed(w, link, CloseKind::Ours));
+    w.after(0, w.server.owner(), move |w| closed(w, link, CloseKind::Ours));
 }
 
 fn heard(w: &mut World, link: usize, message: WorkerMessage) {
@@ -162,20 +162,68 @@ fn pump(w: &mut World, conn: ConnId) {
         items.extend(more);
     }
     reports.busy = true;
-    let (holder, link) = (reports.holder, reports.link);
-    report(w, holder, items, replay, move |w, results| {
-        let mut results = results.into_iter();
-        for (report_seq, count) in together {
-            let results = results.by_ref().take(count).collect();
-            if w.server.conns.contains_key(&conn) {
-                w.down(link, Down::Message(Box::new(ServerMessage::Results { report_seq, results })));
-            }
-        }
-        if let Some(reports) = w.server.reports.get_mut(&conn) {
-            reports.busy = false;
-        }
-        pump(w, conn);
+    let batch = Batch { conn, holder: reports.holder, items, replay, together };
+    if w.scenario.balanced && w.chance.chance(30) {
+        return elsewhere(w, batch);
+    }
+    here(w, batch);
+}
+
+/// Reports that go together.
+#[derive(Clone)]
+struct Batch {
+    conn: ConnId,
+    holder: Holder,
+    items: Vec<WireItem>,
+    replay: bool,
+    together: Vec<(u64, usize)>,
+}
+
+fn here(w: &mut World, batch: Batch) {
+    let Some(call) = next_call(w, batch.conn) else { return };
+    report(w, batch.holder, batch.items, batch.replay, move |w, results| {
+        answered(w, batch.conn, call, batch.together, results);
     });
+}
+
+fn next_call(w: &mut World, conn: ConnId) -> Option<u64> {
+    let reports = w.server.reports.get_mut(&conn)?;
+    reports.call += 1;
+    Some(reports.call)
+}
+
+/// As requests of their own that a balancer brings to any replica. Without an answer they are made again here: what was
+/// asked for first may then come twice, and in another order.
+fn elsewhere(w: &mut World, batch: Batch) {
+    let Some(call) = next_call(w, batch.conn) else { return };
+    let (home, there, way) = (w.server.owner(), w.balanced(), w.latency());
+    let (again, Batch { conn, holder, items, replay, together }) = (batch.clone(), batch);
+    w.after(way, w.replica(there).owner(), move |w| {
+        input(w, Input::Heard(holder, None));
+        report(w, holder, items, replay, move |w, results| {
+            let way = w.latency();
+            w.after(way, home, move |w| answered(w, conn, call, together, results));
+        });
+    });
+    let patience = w.chance.between(300, 3_000);
+    w.after(patience, home, move |w| {
+        if w.server.reports.get(&conn).is_some_and(|r| r.busy && r.call == call) {
+            here(w, again);
+        }
+    });
+}
+
+fn answered(w: &mut World, conn: ConnId, call: u64, together: Vec<(u64, usize)>, results: Vec<WireResult>) {
+    let Some(reports) = w.server.reports.get_mut(&conn).filter(|r| r.call == call) else { return };
+    reports.busy = false;
+    let (link, mut results) = (reports.link, results.into_iter());
+    for (report_seq, count) in together {
+        let results = results.by_ref().take(count).collect();
+        if w.server.conns.contains_key(&conn) {
+            w.down(link, Down::Message(Box::new(ServerMessage::Results { report_seq, results })));
+        }
+    }
+    pump(w, conn);
 }
 
 /// Applies items until the store has answered.
@@ -196,8 +244,7 @@ fn report(
         let result = if said.is_empty() { Ok(outlive_store::Reported::default()) } else { w.apply(sender, &said) };
         w.reply(move |w| match result {
             Err(_) => {
-                let boot = w.server.boot;
-                w.after(TRY_AGAIN, Owner::Server(boot), move |w| report(w, holder, items, replay, then));
+                w.after(TRY_AGAIN, w.server.owner(), move |w| report(w, holder, items, replay, then));
             }
             Ok(reported) => {
                 driver::committed(w, reported.commit);
@@ -235,7 +282,7 @@ impl World {
         // What changes a row without being worth a hint (a checkpoint, a flag that another run's write moves) is seen as well.
         items.iter().for_each(|item| self.reread(item.lease.run_id));
         let before = self.truth.rows_of(items);
-        let result = store::now(self.db.store.report(sender, items.to_vec()));
+        let result = store::now(self.server.db.store.report(sender, items.to_vec()));
         self.saw(result.as_ref().ok().map(|r| &r.commit));
         items.iter().for_each(|item| self.reread(item.lease.run_id));
         self.compare(&before, sender, items, result.as_ref().ok().map(|r| r.results.as_slice()));

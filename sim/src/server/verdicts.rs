@@ -82,13 +82,17 @@ fn replaced_meanwhile(w: &mut World, wanted: VerdictWanted) {
 /// After a lost race: a home of the same incarnation that the engine missed is adopted. `then` is told of a newer incarnation.
 pub(crate) fn newer_home(w: &mut World, holder: Holder, then: impl FnOnce(&mut World, bool) + 'static) {
     w.job(move |w| {
-        let row = store::now(w.db.store.worker(holder.worker)).ok().flatten();
-        let leases = store::now(w.db.store.leases_of(holder));
+        let row = store::now(w.server.db.store.worker(holder.worker)).ok().flatten();
+        let leases = store::now(w.server.db.store.leases_of(holder));
         w.reply(move |w| {
             let replaced = row.as_ref().is_some_and(|row| row.incarnation > holder.incarnation);
             if let (Some(row), Ok(leases), false) = (row, leases, replaced) {
-                let leases = leases.iter().map(|row| lease_info(w, row)).collect();
-                input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
+                if row.replica == w.server.replica {
+                    let leases = leases.iter().map(|row| lease_info(w, row)).collect();
+                    input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
+                } else if row.incarnation == holder.incarnation {
+                    input(w, Input::Moved(holder, row.home_seq));
+                }
             }
             then(w, replaced);
         });
@@ -104,7 +108,7 @@ pub(crate) fn lose(
 ) {
     w.job(move |w| {
         w.truth.judging = Some(Judging { holder: verdict.holder, evidence: verdict.evidence, home });
-        let mut result = store::now(w.db.store.lose(verdict));
+        let mut result = store::now(w.server.db.store.lose(verdict));
         w.saw(result.as_ref().ok().map(|o| &o.commit));
         w.truth.judging = None;
         w.reply(move |w| {

@@ -160,6 +160,9 @@ pub enum Input {
     Revoke(Holder, Reason),
     /// The audit met these open leases; whatever the engine does not know of them, it takes under its watch.
     Audit(SessionInfo),
+    /// Open leases as the store has them now: what another replica was told of them (a start, a sign of life of a worker that
+    /// does not beat) is known here from this.
+    Seen(Vec<(Holder, LeaseInfo)>),
     /// This replica's row is written, and those of the others are read.
     Rows(Rows),
     /// The row was not written, or it is not known whether it was.

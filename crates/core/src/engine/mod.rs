@@ -136,6 +136,7 @@ impl Engine {
             Input::Gone(holder, reason) => self.gone(holder, reason),
             Input::Revoke(holder, reason) => self.revoke_all(holder, reason, now),
             Input::Audit(info) => self.audit(info, now),
+            Input::Seen(leases) => self.seen(&leases),
             Input::Rows(rows) => self.rows(rows, now),
             Input::RowUnwritten => self.row_unwritten(),
             Input::Homes(homes) => self.homes(&homes),
@@ -239,6 +240,15 @@ impl Engine {
         for (holder, lease) in leases {
             if let Some(session) = self.sessions.get_mut(holder).filter(|s| s.holds(*lease)) {
                 act(session, *lease);
+            }
+        }
+    }
+
+    fn seen(&mut self, leases: &[(Holder, LeaseInfo)]) {
+        for (holder, info) in leases.iter().filter(|(_, info)| info.started) {
+            let at = self.local(info.since);
+            if let Some(session) = self.sessions.get_mut(holder).filter(|s| s.holds(info.lease)) {
+                session.seen(info.lease.run_id, at);
             }
         }
     }

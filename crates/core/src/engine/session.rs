@@ -195,6 +195,15 @@ impl Session {
         }
     }
 
+    /// The store has its start, and for a worker that does not beat its last sign of life.
+    pub(super) fn seen(&mut self, run: RunId, at: Observed) {
+        let Some(held) = self.leases.get(&run).filter(|held| held.start_due.is_some()) else { return };
+        let due = at + self.policies[held.policy].0.claim_ttl;
+        if self.presence != Presence::None || held.start_due.is_some_and(|before| before < due) {
+            self.reported(run, at);
+        }
+    }
+
     /// Whether this very lease is held.
     pub(super) fn holds(&self, lease: LeaseRef) -> bool {
         self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)

@@ -36,6 +36,8 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
                 unwatched.entry(holder).or_default().push(app.lease_info(row));
             }
         }
+        let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, app.lease_info(row)))).collect();
+        app.input(Input::Seen(seen));
         for (holder, leases) in unwatched.into_iter().filter(|(holder, _)| !foreign.contains(&holder.worker)) {
             tick.acted += leases.len() as u64;
             let row = app.store.worker(holder.worker).await?;

@@ -9,7 +9,7 @@ use crate::world::World;
 use outlive_core::class::MatchClass;
 use outlive_core::clock::Clock as _;
 use outlive_core::options::RunOptions;
-use outlive_core::policy::{QueuePolicy, Takeover};
+use outlive_core::policy::{OnLoss, QueuePolicy, Takeover};
 use outlive_core::run::begin::NewRun;
 use outlive_core::{ClassId, Json, Millis, QueueId, RunId, State};
 use outlive_store::{Catalog as _, CreateRun, OnConflict};
@@ -68,6 +68,8 @@ impl Clients {
 /// Makes the queues, and begins.
 pub(crate) fn start(w: &mut World) {
     for (name, policy) in queues() {
+        let aside = w.twin == crate::twin::Twin::TwoSteps;
+        let policy = if aside { QueuePolicy { on_loss: OnLoss::Hold, ..policy } } else { policy };
         let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy)), "a queue is made");
         let class = MatchClass {
             namespace: NAMESPACE.to_owned(),

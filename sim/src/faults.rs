@@ -4,9 +4,11 @@ use crate::clients;
 use crate::net::{Down, Way};
 use crate::queue::Owner;
 use crate::rng::Rng;
-use crate::server::routes;
+use crate::server::{self, routes, session};
 use crate::world::World;
 use outlive_api::session::{CloseReason, ServerMessage};
+use outlive_core::report::{Item, Op, Wait};
+use outlive_core::{Epoch, LeaseRef};
 use outlive_worker::agent::Input;
 use outlive_worker::config::Shutdown;
 
@@ -24,6 +26,9 @@ pub(crate) enum Fault {
     StopServer,
     Starve,
     ReplicaSilent,
+    Partition,
+    Confused,
+    StoreBlip,
     StoreOutage,
     LostReplies,
     Uncertain,
@@ -34,6 +39,8 @@ pub(crate) enum Fault {
     NetworkDown,
     OneWay,
     PowerLoss,
+    LongPowerLoss,
+    PowerCut,
     Drain,
     Evict,
     Cancel,
@@ -91,6 +98,19 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             w.log(format_args!("replica {replica} is starved until {until}"));
             starve(w, replica, rng.clone(), until);
         }
+        Fault::StoreBlip => {
+            w.replica(replica).db.weather(|weather| weather.refuse = true);
+            disturb(w, replica, rng.between(50, 600));
+        }
+        Fault::Partition => {
+            let (share, lasts) = (rng.between(35, 70), rng.between(8_000, 28_000));
+            for host in 0..w.hosts.len() {
+                if rng.chance(share) {
+                    silence(w, host, lasts, lasts);
+                }
+            }
+        }
+        Fault::Confused => confused(w, host, rng),
         Fault::ReplicaSilent => {
             let (both, lasts) = (rng.chance(50), rng.skewed(30_000));
             let up_only = rng.chance(50);
@@ -103,6 +123,7 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
                 way.down_until = way.down_until.max(until);
             }
             let (up, down) = (way.up_until, way.down_until);
+            w.truth.troubled_at = up.max(down);
             w.log(format_args!("replica {replica} is silent: up until {up}, down until {down}"));
         }
         Fault::StoreOutage => {
@@ -140,7 +161,12 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             let lasts = rng.skewed(30_000);
             if rng.chance(50) { silence(w, host, lasts, 0) } else { silence(w, host, 0, lasts) }
         }
-        Fault::PowerLoss => power_loss(w, host, rng),
+        Fault::PowerLoss => power_loss(w, host, rng.between(2_000, 40_000)),
+        Fault::LongPowerLoss => power_loss(w, host, rng.between(60_000, 90_000)),
+        Fault::PowerCut => {
+            let hosts = w.hosts.len() / 2;
+            (0..hosts).for_each(|host| power_loss(w, host, 80_000));
+        }
         Fault::Drain => {
             let wanted = if rng.chance(30) { Shutdown::HandBack } else { Shutdown::Drain };
             let start = w.hosts[host].start;
@@ -171,11 +197,37 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
     }
 }
 
+/// A worker that reports under a lease that is not its own, or is not any more.
+fn confused(w: &mut World, host: usize, rng: &mut Rng) {
+    let leased: Vec<_> =
+        w.truth.rows.values().filter(|run| run.state.is_leased()).map(|run| (run.id, run.epoch)).collect();
+    let Some(sender) = w.hosts[host].holder.filter(|_| !leased.is_empty()) else { return };
+    let (run_id, epoch) = leased[rng.index(leased.len())];
+    let older = epoch.0 > 1 && rng.chance(50);
+    let epoch = if older { Epoch(epoch.0 - 1) } else { epoch };
+    // Under a lease that is its own a report may do what it says.
+    let own = w.truth.rows.get(&run_id).is_some_and(|run| run.holder == Some(sender) && run.epoch == epoch);
+    if own {
+        return;
+    }
+    let op = match rng.index(3) {
+        0 => Op::Progress { fraction: None, note: Some("not mine".to_owned()) },
+        1 => Op::Cancelled { exit: None },
+        _ => Op::Release(Wait::Nothing),
+    };
+    w.request(move |w| session::confused(w, sender, Item { lease: LeaseRef { run_id, epoch }, op }));
+}
+
 fn drop_connections(w: &mut World, host: usize) {
     if w.hosts[host].paused {
         return;
     }
     for link in w.open_links(host) {
+        // Whose end one side alone is told: only a proxy does that, see the crate's documentation.
+        let (host_way, way) = (w.hosts[host].way, w.ways[w.net.links[link].replica]);
+        if [host_way, way].iter().any(|way| way.is_silent(w.now)) {
+            continue;
+        }
         w.log(format_args!("h{host} connection is dropped"));
         w.hosts[host].dropped_at = Some(w.now);
         w.cut(link);
@@ -191,6 +243,7 @@ fn undrain(w: &mut World, host: usize) {
 
 fn disturb(w: &mut World, replica: usize, lasts: u64) {
     w.truth.levels.disturbed.insert(replica);
+    w.truth.troubled_at = w.now;
     w.after(lasts, Owner::World, move |w| fair_weather(w, replica));
 }
 
@@ -216,6 +269,8 @@ fn fair_weather(w: &mut World, replica: usize) {
     });
     w.server.store_ms = 2;
     w.truth.levels.disturbed.remove(&replica);
+    w.truth.troubled_at = w.now;
+    server::store_is_back(w);
     w.log(format_args!("store does what it should"));
 }
 
@@ -249,12 +304,11 @@ fn network_down(w: &mut World, lasts: u64) {
     w.after(lasts + 2_000, Owner::World, |w| w.network_down = false);
 }
 
-fn power_loss(w: &mut World, host: usize, rng: &mut Rng) {
+fn power_loss(w: &mut World, host: usize, back: u64) {
     w.log(format_args!("h{host} loses its power"));
     w.hosts[host].way.gone = true;
     w.kill_agent(host);
     w.lose_memory(host);
-    let back = rng.between(2_000, 40_000);
     w.after(back, Owner::World, move |w| {
         w.hosts[host].way = Way::default();
         w.start_agent(host);

@@ -86,6 +86,11 @@ impl World {
     }
 
     pub(crate) fn down(&mut self, id: usize, what: Down) {
+        if let Down::Message(message) = &what
+            && let ServerMessage::Leases { leases, .. } = &**message
+        {
+            leases.iter().for_each(|lease| self.truth.sent(lease.lease(), id));
+        }
         let latency = self.latency();
         let link = &self.net.links[id];
         let (host, start, replica) = (link.host, link.start, link.replica);
@@ -107,7 +112,12 @@ impl World {
                 self.hosts[host].connecting.remove(&conn);
                 self.agent(host, Input::Connected { conn, heartbeat, window });
             }
-            Down::Message(message) => self.agent(host, Input::Server { conn, message: *message }),
+            Down::Message(message) => {
+                if let ServerMessage::Leases { leases, .. } = &*message {
+                    leases.iter().for_each(|lease| self.truth.arrived(lease.lease()));
+                }
+                self.agent(host, Input::Server { conn, message: *message });
+            }
             Down::Replaced => self.agent(host, Input::Replaced),
             Down::Refused | Down::End => {
                 self.net.links[id].agent_end = false;
@@ -164,6 +174,11 @@ pub(crate) struct Way {
 }
 
 impl Way {
+    /// Whether something is held back, one way or both.
+    pub(crate) const fn is_silent(self, now: u64) -> bool {
+        self.up_until > now || self.down_until > now
+    }
+
     fn up_at(self, now: u64) -> Option<u64> {
         (!self.gone).then_some(self.up_until.max(now))
     }

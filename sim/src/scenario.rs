@@ -138,6 +138,38 @@ pub const SCENARIOS: &[Scenario] = &[
         "the server gets the processor only now and then, for seconds",
         &[(Fault::Starve, 5_000, 20_000), (Fault::KillAgent, 15_000, 40_000), (Fault::CutOne, 5_000, 20_000)],
     ),
+    Scenario {
+        hosts: 8,
+        ..scenario(
+            "partition",
+            "a third to two thirds of the hosts are silent for up to 28 s, the others are not",
+            &[(Fault::Partition, 30_000, 60_000), (Fault::KillChild, 300, 2_000)],
+        )
+    },
+    scenario(
+        "confused_workers",
+        "workers report under leases that are not theirs, or are not any more",
+        &[(Fault::Confused, 200, 1_500), (Fault::KillAgent, 5_000, 20_000), (Fault::KillChild, 500, 4_000)],
+    ),
+    scenario(
+        "flickering_store",
+        "the store refuses for a moment, again and again, while hosts lose their power",
+        &[(Fault::StoreBlip, 2_000, 4_000), (Fault::LongPowerLoss, 20_000, 100_000)],
+    ),
+    Scenario {
+        hosts: 8,
+        between_runs: 700,
+        ..scenario(
+            "power_cut",
+            "half of the hosts lose their power at once, for longer than anybody waits",
+            &[(Fault::PowerCut, 20_000, 30_000)],
+        )
+    },
+    cluster(
+        "replica_and_worker_killed",
+        "agents die while their home is away: others take over what nobody comes back for",
+        &[(Fault::KillServer, 5_000, 25_000), (Fault::PowerLoss, 10_000, 30_000), (Fault::PauseAgent, 5_000, 20_000)],
+    ),
     cluster(
         "replica_killed",
         "replicas are killed and started again; that takes nothing from anybody",

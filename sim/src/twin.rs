@@ -1,4 +1,8 @@
 //! Broken twins: the same world with one rule taken out. A check that does not catch its twin checks nothing.
+//!
+//! The twins live in the simulation's shell, not in what is simulated: they change what the engine or the store is told, or
+//! write verdicts of their own. Only the two broken breakers are modes of the engine's own, since nothing outside can be
+//! told in their place.
 
 /// Which rule is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,10 +20,51 @@ pub enum Twin {
     CountsStalls,
     /// The breaker never opens.
     NoBreaker,
+    /// A report is accepted from any worker, if it names the open epoch.
+    NoOwnerCheck,
+    /// A report is accepted under any epoch of its run, if somebody holds the run.
+    NoOpenLeaseCheck,
+    /// Silence is counted on the wall clock.
+    WallClockAges,
+    /// Silence is counted on the process's clock: what a stalled server wakes to is silence.
+    VerdictAfterStall,
+    /// The end of a connection that its worker has replaced counts as the end of its session.
+    LateCloseCounts,
+    /// A lost run is first put aside, and queued again by a step of its own.
+    TwoSteps,
+    /// A run that was claimed some time ago is taken, whether its worker beats or not.
+    CoarseLimit,
+    /// While the breaker is open, reports wait as well.
+    BreakerStopsReports,
+    /// The breaker never closes again.
+    BreakerNeverCloses,
+    /// Each time that the store comes back, silence begins anew.
+    RearmsForEver,
+    /// A lease that its worker does not name is taken back although its push may be on its way.
+    EarlyTakeback,
+    /// A replica that could not write its row goes on confirming beats.
+    ConfirmsUnsure,
 }
 
 impl Twin {
     /// Every broken one.
-    pub const BROKEN: [Self; 5] =
-        [Self::NoHomeGuard, Self::DeafGuard, Self::EagerAck, Self::CountsStalls, Self::NoBreaker];
+    pub const BROKEN: [Self; 17] = [
+        Self::NoHomeGuard,
+        Self::DeafGuard,
+        Self::EagerAck,
+        Self::CountsStalls,
+        Self::NoBreaker,
+        Self::NoOwnerCheck,
+        Self::NoOpenLeaseCheck,
+        Self::WallClockAges,
+        Self::VerdictAfterStall,
+        Self::LateCloseCounts,
+        Self::TwoSteps,
+        Self::CoarseLimit,
+        Self::BreakerStopsReports,
+        Self::BreakerNeverCloses,
+        Self::RearmsForEver,
+        Self::EarlyTakeback,
+        Self::ConfirmsUnsure,
+    ];
 }

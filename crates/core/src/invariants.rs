@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | I1 | one open lease per run, epochs strictly rising | [`epochs`] |
 //! | I2 | no stale write is ever accepted | [`write()`] |
-//! | I3 | no run is taken without evidence, a limit or a person | [`evidence`], [`own_kill`] |
+//! | I3 | no run is taken without evidence, a limit or a person | [`evidence`], [`own_kill`], [`limit`], [`takeback`] |
 //! | I4 | a pause of the control plane only delays verdicts | [`only_later`] |
 //! | I5 | every run that has not ended has a clock | [`has_a_clock`], [`watched`] |
 //! | I6 | terminal is final, told once, last in the output | [`final_state`], [`told_once`] |
@@ -134,6 +134,26 @@ pub fn evidence(lease: LeaseRef, evidence: Evidence, terms: &Liveness, truth: Tr
     let blameless = truth.blameless_for.is_some_and(|blameless| blameless >= enough);
     check(!blameless && !truth.newer_session, "I3", || {
         format!("false kill of {} epoch {}: {} against {truth:?}", lease.run_id, lease.epoch, evidence.as_str())
+    })
+}
+
+/// I3: `claim_ttl` is for workers that do not beat.
+///
+/// # Errors
+/// If a worker that beats lost its lease to it.
+pub fn limit(lease: LeaseRef, reason: Option<Reason>, beats: bool) -> Check {
+    check(!beats || reason != Some(Reason::ClaimTtlExceeded), "I3", || {
+        format!("a limit for workers that do not beat took {} epoch {} from one that does", lease.run_id, lease.epoch)
+    })
+}
+
+/// I3: a lease is not taken back, for not being named, while it is on its way.
+///
+/// # Errors
+/// If it is.
+pub fn takeback(lease: LeaseRef, reason: Option<Reason>, in_flight: bool) -> Check {
+    check(!in_flight || reason != Some(Reason::LeaseReleased), "I3", || {
+        format!("{} epoch {} was taken back while it was on its way to its worker", lease.run_id, lease.epoch)
     })
 }
 

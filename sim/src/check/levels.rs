@@ -8,7 +8,7 @@ use crate::queue::Owner;
 use crate::world::World;
 use outlive_core::engine::Status;
 use outlive_core::invariants::{self, AUDIT, Delays};
-use outlive_core::run::{Evidence, Run};
+use outlive_core::run::{ClosedBy, Evidence, Run};
 use outlive_core::{LeaseRef, Millis, RunId, State};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,10 @@ const SLACK: Millis = Millis(2_500);
 #[derive(Default)]
 pub(crate) struct Levels {
     unwatched: BTreeMap<LeaseRef, u64>,
+    /// How long, of time in which nothing disturbed server and store.
     orphaned: BTreeMap<LeaseRef, u64>,
+    /// Lost, and neither queued again nor over.
+    aside: BTreeMap<RunId, u64>,
     starved: BTreeMap<RunId, u64>,
     /// Hosts with a free slot, each with the time of its last claim.
     room: BTreeMap<(usize, u64), u64>,
@@ -37,9 +40,16 @@ pub(crate) struct Levels {
 pub(crate) fn look(w: &mut World) {
     let healthy = w.replicas().all(super::super::server::Server::runs) && w.truth.levels.disturbed.is_empty();
     let starts = w.replicas().map(|r| u64::from(r.boot)).sum();
-    if !healthy || w.truth.levels.restarted != starts {
-        w.truth.levels =
-            Levels { disturbed: std::mem::take(&mut w.truth.levels.disturbed), restarted: starts, ..Levels::default() };
+    let restarted = w.truth.levels.restarted != starts;
+    if !healthy || restarted {
+        // A start arms anew. What disturbs the store for a moment does so only twice.
+        let orphaned = if restarted { BTreeMap::new() } else { std::mem::take(&mut w.truth.levels.orphaned) };
+        w.truth.levels = Levels {
+            disturbed: std::mem::take(&mut w.truth.levels.disturbed),
+            orphaned,
+            restarted: starts,
+            ..Levels::default()
+        };
     }
     if healthy {
         // Whether a run is blocked by its serial key changes with other runs' writes, which name only those.
@@ -60,6 +70,16 @@ fn lasting<K: Ord + Copy>(levels: &mut BTreeMap<K, u64>, now: u64, so: &BTreeSet
 }
 
 fn leases(w: &mut World, rows: &[Run]) {
+    let aside = |run: &&Run| {
+        run.state == State::Held
+            && run.closed_by == ClosedBy::Loss
+            && run.reason != Some(outlive_core::Reason::CrashLoop)
+    };
+    let aside: BTreeSet<RunId> = rows.iter().filter(aside).map(|run| run.id).collect();
+    let now = w.now;
+    for (run, lasted) in lasting(&mut w.truth.levels.aside, now, &aside) {
+        w.check(invariants::within(run, "was lost and is not queued again", lasted, AUDIT));
+    }
     let (mut unwatched, mut orphaned, mut cancelling) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut terms = BTreeMap::new();
     for run in rows {
@@ -84,7 +104,11 @@ fn leases(w: &mut World, rows: &[Run]) {
     for (lease, lasted) in lasting(&mut w.truth.levels.unwatched, now, &unwatched) {
         w.check(invariants::watched(lease, lasted, AUDIT + SLACK));
     }
-    for (lease, lasted) in lasting(&mut w.truth.levels.orphaned, now, &orphaned) {
+    w.truth.levels.orphaned.retain(|lease, _| orphaned.contains(lease));
+    for lease in orphaned {
+        let lasted = w.truth.levels.orphaned.entry(lease).or_default();
+        *lasted += EVERY;
+        let lasted = Millis(*lasted);
         let doubted = breaker.is_some_and(|at| now - at <= lasted.0);
         let delays = Delays { rearmed: true, breaker: doubted, alone: doubted, ..Delays::default() };
         let most = invariants::bound(Evidence::Silence, &terms[&lease], delays);

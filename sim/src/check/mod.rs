@@ -40,6 +40,12 @@ pub(crate) struct Truth {
     claimed_at: BTreeMap<usize, u64>,
     pub levels: Levels,
     pub counts: Counts,
+    /// When a server or its way to the store last did what it should not, or went back to what it should.
+    pub troubled_at: u64,
+    /// When the process of an attempt ended under a living agent, and where.
+    exits: BTreeMap<LeaseRef, (u64, usize)>,
+    /// Leases that are on their way to their workers, with the connection.
+    in_flight: BTreeMap<LeaseRef, usize>,
 }
 
 /// A verdict that is being written.
@@ -79,6 +85,31 @@ impl Truth {
 
     pub(crate) fn opened(&mut self, holder: Holder, home: HomeSeq, link: usize) {
         self.sessions.insert(holder, (home, link));
+    }
+
+    /// Everybody who ever registered.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        self.hosts.keys().copied().collect()
+    }
+
+    /// The home of a holder's session that was opened last.
+    pub(crate) fn home_of(&self, holder: Holder) -> Option<HomeSeq> {
+        self.sessions.get(&holder).map(|(home, _)| *home)
+    }
+
+    /// The process of an attempt ended, and its agent lives.
+    pub(crate) fn exited(&mut self, lease: LeaseRef, now: u64, host: usize) {
+        self.exits.insert(lease, (now, host));
+    }
+
+    /// A lease is on its way to its worker.
+    pub(crate) fn sent(&mut self, lease: LeaseRef, link: usize) {
+        self.in_flight.insert(lease, link);
+    }
+
+    /// It has arrived.
+    pub(crate) fn arrived(&mut self, lease: LeaseRef) {
+        self.in_flight.remove(&lease);
     }
 
     pub(crate) fn host_of(&self, holder: Holder) -> Option<usize> {

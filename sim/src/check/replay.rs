@@ -4,7 +4,7 @@
 use crate::rng::Rng;
 use crate::server::Recording;
 use crate::server::driver::ghost;
-use outlive_core::engine::{ClaimToken, Effect, Engine, Input, Rows, Senses};
+use outlive_core::engine::{BreakerMode, ClaimToken, Effect, Engine, Input, Rows, Senses};
 use outlive_core::invariants::{self, Check, Verdicts};
 use outlive_core::{Holder, Millis, Mono};
 use std::collections::BTreeMap;
@@ -55,7 +55,8 @@ fn engine_of(recording: &Recording, engine: Engine) -> Engine {
 ///
 /// Without a breaker, which only ever delays: what it delays in the plain history must not count as later.
 fn play(recording: &Recording, claims: &BTreeMap<ClaimToken, Holder>, stop: Option<(usize, bool)>) -> Verdicts {
-    let mut engine = engine_of(recording, Engine::without_breaker(recording.observed, recording.started));
+    let mut engine =
+        engine_of(recording, Engine::new(recording.observed, recording.started)).with_breaker(BreakerMode::NeverOpens);
     let mut verdicts = Verdicts::new();
     let mut stopped_at: Option<Mono> = None;
     for (n, (now, input)) in recording.inputs.iter().enumerate() {

@@ -5,10 +5,13 @@ use crate::store;
 use crate::world::World;
 use outlive_core::invariants::{self, Check, Truth};
 use outlive_core::report::{Item, ItemResult};
-use outlive_core::run::{ClosedBy, Run};
+use outlive_core::run::{ClosedBy, Evidence, Run};
 use outlive_core::{Holder, LeaseRef, Millis, RunId};
 use outlive_store::Commit;
 use std::collections::BTreeMap;
+
+/// An exit report, with everything that goes before it, is there within this.
+const TOLD: Millis = Millis(1_500);
 
 impl super::Truth {
     /// The rows of a report's runs, before it.
@@ -88,10 +91,15 @@ impl World {
 
     /// I3: a lease was closed as a loss.
     fn losses(&mut self, before: &Run, after: &Run) -> Check {
+        self.exit_was_told(before, after)?;
         let closed = before.state.is_leased() && after.epoch == before.epoch && after.closed_by == ClosedBy::Loss;
         let Some((holder, lease)) = before.lease().filter(|_| closed) else { return Ok(()) };
         self.truth.counts.losses += 1;
         invariants::reason_of_loss(after, after.reason)?;
+        // All workers of this world beat.
+        invariants::limit(lease, after.reason, true)?;
+        let open = self.truth.in_flight.get(&lease).is_some_and(|&link| self.is_open(&self.net.links[link]));
+        invariants::takeback(lease, after.reason, open)?;
         let Some(judging) = self.truth.judging.filter(|j| j.holder == holder && j.evidence.by_absence()) else {
             return Ok(());
         };
@@ -101,7 +109,35 @@ impl World {
         self.false_kill(before, lease, judging)
     }
 
+    /// Evidence 1 waits for nothing: what an agent that is heard says of its process's end is written at once.
+    fn exit_was_told(&mut self, before: &Run, after: &Run) -> Check {
+        let Some((holder, lease)) = before.lease().filter(|_| !after.state.is_leased()) else { return Ok(()) };
+        let Some((ended, host)) = self.truth.exits.remove(&lease) else { return Ok(()) };
+        let h = &self.hosts[host];
+        let heard = h.holder == Some(holder) && h.blameless_since.is_some_and(|since| since <= ended);
+        // What waited for the store while it was slow is written first.
+        let undisturbed = self.truth.troubled_at + 2_000 < ended && self.truth.levels.disturbed.is_empty();
+        let connected = h.dropped_at.is_none_or(|at| at < ended);
+        // A request that a balancer brought to a replica which then died is made again only after a while.
+        if self.scenario.balanced
+            || !heard
+            || !undisturbed
+            || !connected
+            || h.online_since.is_none_or(|since| since > ended)
+        {
+            return Ok(());
+        }
+        invariants::within(lease.run_id, "has ended and was not written", Millis(self.now - ended), TOLD)
+    }
+
     fn false_kill(&self, run: &Run, lease: LeaseRef, judging: Judging) -> Check {
+        // A worker whose next home is slow to let it in has not come back within the window.
+        let slow = !self.truth.levels.disturbed.is_empty() || self.truth.troubled_at + 2_000 > self.now;
+        if self.is_cluster() && judging.evidence == Evidence::SessionClosed && slow {
+            return Ok(());
+        }
+        // It may knock at a replica that does not hear or answer for as long before it goes on to the next.
+        let finding = if self.is_cluster() && slow { 5_000 } else { 0 };
         let holder = judging.holder;
         let host = self.truth.host_of(holder).map(|host| &self.hosts[host]);
         let alive = host.filter(|h| h.holder == Some(holder) && h.agent.is_some());
@@ -109,7 +145,7 @@ impl World {
         let newer = self.truth.sessions.get(&holder).filter(|(home, _)| judging.home.is_none_or(|judge| *home > judge));
         let open = newer.map(|&(_, link)| &self.net.links[link]);
         let truth = Truth {
-            blameless_for: since.map(|since| Millis(self.now - since)),
+            blameless_for: since.map(|since| Millis((self.now - since).saturating_sub(finding))),
             newer_session: since.is_some() && open.is_some_and(|l| self.is_open(l)),
         };
         invariants::evidence(lease, judging.evidence, &self.policy(run.queue).liveness(), truth)

@@ -71,7 +71,10 @@ impl World {
                     self.request(move |w| routes::drain(w, holder, true));
                 }
             }
-            Effect::Online(online) => self.hosts[host].online = online,
+            Effect::Online(online) => {
+                self.hosts[host].online = online;
+                self.hosts[host].online_since = online.then_some(self.now);
+            }
             Effect::Exit(exit) => {
                 self.log(format_args!("h{host} agent exits: {exit:?}"));
                 if let (AgentExit::Left, Some(holder)) = (exit, self.hosts[host].holder) {

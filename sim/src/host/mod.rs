@@ -48,6 +48,8 @@ pub(crate) struct Host {
     /// When something last dropped a connection of it.
     pub dropped_at: Option<u64>,
     pub online: bool,
+    /// Since when it has been, without a break.
+    pub online_since: Option<u64>,
     /// It drains, or was asked to stop.
     pub leaving: bool,
     /// What the last input told it to give up.
@@ -79,6 +81,7 @@ impl Host {
             blameless_since: None,
             dropped_at: None,
             online: false,
+            online_since: None,
             leaving: false,
             told: false,
             rng,
@@ -144,7 +147,7 @@ impl World {
         h.agent = None;
         h.waiting.clear();
         h.paused = false;
-        h.online = false;
+        (h.online, h.online_since) = (false, None);
         h.blameless_since = None;
         h.connecting.clear();
         let links: Vec<_> = std::mem::take(&mut h.links).into_values().collect();

@@ -143,6 +143,9 @@ impl World {
     fn ends(&mut self, host: usize, lease: LeaseRef, exit: ExitReport) {
         let Some(process) = self.hosts[host].processes.remove(&lease) else { return };
         let reaped = self.chance.between(0, 3);
+        if self.hosts[host].agent.is_some() && self.hosts[host].start == process.start {
+            self.truth.exited(lease, self.now, host);
+        }
         let end = End::Exit { exit, output: Parsed::Log };
         self.child(reaped, host, process.start, lease, ChildEvent::Ended(end));
     }

@@ -1,6 +1,6 @@
 //! Inputs in, effects out, hints on: `driver.rs`, `commit.rs` and the adoption of `start.rs`.
 
-use super::{replicas, session, verdicts};
+use super::{replicas, session, twins, verdicts};
 use crate::net::{Down, conn_id};
 use crate::store;
 use crate::twin::Twin;
@@ -23,6 +23,7 @@ pub(crate) fn input(w: &mut World, input: Input) {
 /// The engine gets one input; messages leave in order, store work is asked for.
 pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
     let now = w.mono();
+    let input = twins::told(w, input);
     if let Some(recording) = w.server.recordings.last_mut() {
         recording.inputs.push((now, input.clone()));
     }
@@ -55,7 +56,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
 }
 
 fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
-    let cluster = w.is_cluster();
+    let (cluster, confirms_unsure) = (w.is_cluster(), w.twin == Twin::ConfirmsUnsure);
     let Some(handle) = w.server.conns.get_mut(&conn) else { return };
     let mut last = false;
     let message = match message {
@@ -80,7 +81,7 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
         Say::Cancel(l, reason) => ServerMessage::Cancel { run_id: l.run_id, epoch: l.epoch, reason },
         Say::Drain => ServerMessage::Drain,
         Say::BeatAck(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: false },
-        Say::Unsure(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: true },
+        Say::Unsure(beat_seq) => ServerMessage::BeatAck { beat_seq, home_unsure: !confirms_unsure },
         Say::Close(why) => {
             last = true;
             let why = match why {

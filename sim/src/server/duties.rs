@@ -50,6 +50,7 @@ fn tick(w: &mut World) {
         }
     }
     w.server.last_tick = w.now;
+    super::twins::tick(w);
     let since_commit = w.mono().since(w.server.db.committed());
     let waited = w.server.oldest_call().map(|at| Millis(w.now - at));
     let senses = Senses { since_commit, pending_write: waited, self_beat_sent: w.server.self_beat };

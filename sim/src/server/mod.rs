@@ -9,6 +9,9 @@ pub(crate) mod duties;
 pub(crate) mod replicas;
 pub(crate) mod routes;
 pub(crate) mod session;
+mod twins;
+
+pub(crate) use twins::store_is_back;
 pub(crate) mod verdicts;
 
 use crate::queue::{Owner, Waiting};
@@ -16,9 +19,9 @@ use crate::store::{self, Stormy};
 use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::class::MatchClass;
-use outlive_core::engine::{ConnId, Engine, Input, Seat};
+use outlive_core::engine::{BreakerMode, ConnId, Engine, Input, Seat};
 use outlive_core::policy::QueuePolicy;
-use outlive_core::{ClassId, Mono, Observed, QueueId, ReplicaId};
+use outlive_core::{ClassId, Holder, Mono, Observed, QueueId, ReplicaId};
 use outlive_store::{Catalog as _, Replicas as _};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +63,8 @@ pub(crate) struct Server {
     /// The store takes up to this long, in milliseconds.
     pub store_ms: u64,
     pub recordings: Vec<Recording>,
+    /// For twins that judge by another clock: when each worker was heard.
+    heard: BTreeMap<Holder, u64>,
     /// It stops on purpose: nothing new is let in.
     pub stopping: bool,
 }
@@ -86,6 +91,7 @@ impl Server {
             writer_free: 0,
             store_ms: 2,
             recordings: Vec::new(),
+            heard: BTreeMap::new(),
             stopping: false,
         }
     }
@@ -127,10 +133,12 @@ impl World {
         let (boot, recordings) = (self.server.boot + 1, std::mem::take(&mut self.server.recordings));
         let fresh = Server::new(index, self.server.db.clone());
         self.server = Server { boot, up: true, recordings, replica: snapshot.replica, ..fresh };
-        self.server.engine = match self.twin {
-            Twin::NoBreaker => Engine::without_breaker(snapshot.observed, self.mono()),
-            _ => Engine::new(snapshot.observed, self.mono()),
+        let mode = match self.twin {
+            Twin::NoBreaker => BreakerMode::NeverOpens,
+            Twin::BreakerNeverCloses => BreakerMode::NeverCloses,
+            _ => BreakerMode::Sound,
         };
+        self.server.engine = Engine::new(snapshot.observed, self.mono()).with_breaker(mode);
         let seat = joined.map(|joined| joined.seat);
         if let Some(joined) = joined {
             let now = self.mono();
@@ -142,6 +150,7 @@ impl World {
         let recording = Recording { observed: snapshot.observed, started: self.mono(), seat, inputs: Vec::new() };
         self.server.recordings.push(recording);
         let name = self.server_name();
+        self.truth.troubled_at = self.now;
         self.log(format_args!("{name} {boot} starts at observed {}", snapshot.observed.0));
         for queue in snapshot.queues {
             self.learn_queue(queue.id, queue.policy);
@@ -176,6 +185,7 @@ impl World {
             return;
         }
         let (boot, name) = (self.server.boot, self.server_name());
+        self.truth.troubled_at = self.now;
         self.log(format_args!("{name} {boot} is gone"));
         self.server.up = false;
         self.server.waiting.clear();
@@ -195,6 +205,7 @@ impl World {
         self.act_as(index);
         if self.server.up {
             let name = self.server_name();
+            self.truth.troubled_at = self.now;
             self.log(format_args!("{name} stopped (SIGSTOP)"));
             self.server.paused = true;
         }
@@ -204,6 +215,7 @@ impl World {
         self.act_as(index);
         if std::mem::take(&mut self.server.paused) {
             let name = self.server_name();
+            self.truth.troubled_at = self.now;
             self.log(format_args!("{name} goes on"));
             let waiting = std::mem::take(&mut self.server.waiting);
             self.resume(self.server.owner(), waiting);

@@ -4,6 +4,7 @@ use super::driver::{self, Staged, input, lease_info, number, session_info, wire_
 use super::verdicts::lose_replaced;
 use crate::net::{Down, Up};
 use crate::store;
+use crate::twin::Twin;
 use crate::world::World;
 use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::session::{Held, ServerMessage, WorkerMessage};
@@ -110,7 +111,11 @@ fn closed(w: &mut World, link: usize, kind: CloseKind) {
     if let Some(conn) = w.server.conns.remove(&number(link)) {
         w.log(format_args!("connection {} of {} ended: {kind:?}", number(link).0, conn.holder));
         w.net.links[link].server_end = false;
-        input(w, Input::Closed(conn.holder, number(link), kind));
+        let mut ended = number(link);
+        if w.twin == Twin::LateCloseCounts {
+            ended = w.server.conns.iter().find(|(_, c)| c.holder == conn.holder).map_or(ended, |(id, _)| *id);
+        }
+        input(w, Input::Closed(conn.holder, ended, kind));
     }
 }
 
@@ -234,6 +239,9 @@ fn report(
     replay: bool,
     then: impl FnOnce(&mut World, Vec<WireResult>) + 'static,
 ) {
+    if super::twins::report_waits(w) {
+        return w.after(TRY_AGAIN, w.server.owner(), move |w| report(w, holder, items, replay, then));
+    }
     let done = items.iter().any(|item| item.op == OpName::OutboxDone);
     let good: Vec<Result<Item, String>> =
         items.iter().filter(|item| item.op != OpName::OutboxDone).cloned().map(WireItem::into_item).collect();
@@ -276,13 +284,26 @@ fn report(
     });
 }
 
+/// A worker that names leases of others, or of before: nothing may come of it.
+pub(crate) fn confused(w: &mut World, sender: Holder, item: Item) {
+    w.job(move |w| {
+        let result = w.apply(sender, &[item]);
+        w.reply(move |w| {
+            if let Ok(reported) = result {
+                driver::committed(w, reported.commit);
+            }
+        });
+    });
+}
+
 impl World {
     /// The store takes a report; each item is compared with what it may change (I2).
     fn apply(&mut self, sender: Holder, items: &[Item]) -> Result<outlive_store::Reported, StoreError> {
         // What changes a row without being worth a hint (a checkpoint, a flag that another run's write moves) is seen as well.
         items.iter().for_each(|item| self.reread(item.lease.run_id));
         let before = self.truth.rows_of(items);
-        let result = store::now(self.server.db.store.report(sender, items.to_vec()));
+        let (by, told) = super::twins::reported(self, sender, items);
+        let result = store::now(self.server.db.store.report(by, told));
         self.saw(result.as_ref().ok().map(|r| &r.commit));
         items.iter().for_each(|item| self.reread(item.lease.run_id));
         self.compare(&before, sender, items, result.as_ref().ok().map(|r| r.results.as_slice()));

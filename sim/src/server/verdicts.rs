@@ -37,7 +37,10 @@ pub(crate) fn write(w: &mut World, wanted: VerdictWanted) {
     let home = absent.then_some(wanted.home_seq);
     lose(w, verdict, home, move |w, result| match result {
         Ok(outcome) if outcome.lost_race => replaced_meanwhile(w, wanted),
-        Ok(outcome) => done(w, wanted, VerdictResult::Committed(outcome.lost)),
+        Ok(outcome) => {
+            super::twins::second_step(w, &outcome.lost);
+            done(w, wanted, VerdictResult::Committed(outcome.lost));
+        }
         Err(StoreError::Unknown(_)) => done(w, wanted, VerdictResult::Unknown),
         Err(_) => done(w, wanted, VerdictResult::Failed),
     });

@@ -160,19 +160,30 @@ impl Census {
     }
 }
 
+/// How a breaker works. A server's is sound; the others exist so that checks can be shown what they must catch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BreakerMode {
+    /// As above.
+    #[default]
+    Sound,
+    /// For histories that are played to see what it would have hidden.
+    NeverOpens,
+    /// Once open, it stays so.
+    NeverCloses,
+}
+
 /// The breaker of one replica.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     open: Option<(Opened, Observed)>,
     /// Of other replicas, absent when it closed: they do not open it again.
     pardoned: Tally,
-    /// Never opens: for histories that are played to see what it would have hidden.
-    disabled: bool,
+    mode: BreakerMode,
 }
 
 impl Breaker {
-    pub(super) const fn disabled() -> Self {
-        Self { open: None, pardoned: Tally { sessions: 0, silent: 0, closed: 0 }, disabled: true }
+    pub(super) fn of(mode: BreakerMode) -> Self {
+        Self { mode, ..Self::default() }
     }
 
     pub(super) fn is_open(&self) -> Option<Opened> {
@@ -181,7 +192,7 @@ impl Breaker {
 
     /// A verdict by absence is due: does it open? True if it just did.
     pub(super) fn doubts(&mut self, census: &Census, others: Tally, now: Observed) -> bool {
-        if self.disabled || self.open.is_some() {
+        if self.mode == BreakerMode::NeverOpens || self.open.is_some() {
             return false;
         }
         let Tally { silent, closed, .. } = self.pardoned;
@@ -195,6 +206,9 @@ impl Breaker {
         let Some((_, since)) = self.open else { return false };
         let proved = now.since(since) >= PROOF && census.heard > since;
         let quiet = now.since(since.max(census.newest)) >= QUIET;
+        if self.mode == BreakerMode::NeverCloses {
+            return false;
+        }
         if proved || quiet {
             self.open = None;
             self.pardoned = others;
@@ -278,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_disabled_one_never_opens() {
-        assert!(!Breaker::disabled().doubts(&census(100, 100, 0), Tally::default(), Observed(0)));
+        assert!(!Breaker::of(BreakerMode::NeverOpens).doubts(&census(100, 100, 0), Tally::default(), Observed(0)));
     }
 
     #[test]

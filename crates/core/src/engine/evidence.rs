@@ -314,6 +314,8 @@ impl Engine {
             self.say(holder, Say::Close(CloseWhy::Superseded));
         }
         let (rearmed, armed) = (info.rearmed, self.local(info.armed));
+        // A request that was late may have moved it here while its worker is connected elsewhere: that home must know.
+        self.opened_here(holder, info.home_seq, now);
         self.admit(info, None, false, now);
         if let Some(session) = self.sessions.get_mut(&holder) {
             session.rearmed = rearmed;

@@ -34,8 +34,8 @@ pub mod status;
 mod tests;
 pub mod trust;
 
-pub use breaker::Opened;
 pub use breaker::Tally;
+pub use breaker::{BreakerMode, Opened};
 pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
 pub use evidence::REARMED_AT_MOST;
 pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Presence, SessionInfo, VerdictResult};
@@ -95,10 +95,11 @@ impl Engine {
         }
     }
 
-    /// The same without a breaker: for a history that is played again, to see what a breaker would hide.
+    /// The same with another breaker: for a history that is played again to see what it would hide, and for what checks must
+    /// catch.
     #[must_use]
-    pub fn without_breaker(observed: Observed, now: Mono) -> Self {
-        Self { breaker: Breaker::disabled(), ..Self::new(observed, now) }
+    pub fn with_breaker(self, mode: BreakerMode) -> Self {
+        Self { breaker: Breaker::of(mode), ..self }
     }
 
     /// One input; what follows from it, in order.

@@ -51,9 +51,10 @@ impl Addresses {
         self.all.iter().cycle().skip(self.at).take(self.all.len()).map(|address| address.name.as_str())
     }
 
-    /// How often it has failed in a row.
+    /// How often all of them have failed in a row: a round in which nobody answered. A slow server is waited for longer only
+    /// when there is no other.
     pub(super) fn failures(&self) -> u32 {
-        self.all[self.at].failures
+        self.all.iter().map(|address| address.failures).min().unwrap_or_default()
     }
 
     /// Another try at this one: a server spoke there, and its end is news. When.

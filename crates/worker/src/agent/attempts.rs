@@ -11,12 +11,15 @@ use outlive_api::session::Lease;
 use outlive_core::report::{Frame, Op, Wait};
 use outlive_core::{Epoch, Json, LeaseRef, Millis, Reason, RunId, State};
 
+/// Leases that are remembered after their end: more than end while an answer is on its way.
+const OVER: usize = 1_024;
+
 impl Agent {
     /// Leases that the server pushes; `push_seq` 0: what this worker holds and did not name.
     pub(super) fn leases(&mut self, push_seq: u64, leases: Vec<Lease>, now: Now) {
         for lease in leases {
             let name = lease.lease();
-            if self.siblings(name.run_id).any(|(known, _)| known.epoch >= name.epoch) {
+            if self.over.contains(&name) || self.siblings(name.run_id).any(|(known, _)| known.epoch >= name.epoch) {
                 // Here already, or older than what is here: its slot is as free as before.
                 if push_seq > 0 {
                     self.grant();
@@ -167,6 +170,15 @@ impl Agent {
         }
     }
 
+    /// What has ended here never starts again under the same epoch, whoever pushes it: a session that opens at another replica
+    /// may be told of a lease that a report, on its way by the old connection, has closed since.
+    fn remember(&mut self, lease: LeaseRef) {
+        self.over.push_back(lease);
+        if self.over.len() > OVER {
+            self.over.pop_front();
+        }
+    }
+
     /// The server has answered, or nobody wants to know: nothing more is kept.
     pub(super) fn forget(&mut self, lease: LeaseRef) {
         self.free_slot(lease);
@@ -174,6 +186,7 @@ impl Agent {
             && run.has_ended()
         {
             self.out.push(Effect::Forget(lease));
+            self.remember(lease);
         }
         self.waiting.remove(&lease);
     }

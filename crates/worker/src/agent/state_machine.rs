@@ -38,6 +38,8 @@ pub struct Agent {
     pub(super) runs: BTreeMap<LeaseRef, Run>,
     /// Leases that wait to be started.
     pub(super) waiting: BTreeSet<LeaseRef>,
+    /// Leases that ended here a while ago, oldest first.
+    pub(super) over: VecDeque<LeaseRef>,
     /// Attempts that have something to say, in the order of their turns.
     pub(super) speakers: VecDeque<LeaseRef>,
     pub(super) in_flight: InFlight,
@@ -61,6 +63,7 @@ impl Agent {
             link: Link::new(&settings.servers, settings.seed),
             runs: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            over: VecDeque::new(),
             speakers: VecDeque::new(),
             in_flight: InFlight::default(),
             replay: Replay::of(replay),

@@ -241,3 +241,19 @@ fn the_replay_of_an_outbox_comes_first_and_alone_and_ends_with_outbox_done() {
     assert!(world.has(|e| matches!(e, Effect::Forget(of) if *of == name(9, 3))));
     assert_eq!(world.agent.outbox_pending(), 0);
 }
+
+#[test]
+fn what_has_ended_here_never_starts_again_under_the_same_epoch() {
+    let mut world = World::connected(1);
+    let run = world.running(1);
+    world.exits(run, outlive_core::report::ExitReport { code: Some(0), ..Default::default() });
+    world.answer_all();
+    assert!(world.has(|e| matches!(e, Effect::Forget(lease) if *lease == run)));
+    world.effects.clear();
+    world.give(Input::Disconnected { conn: world.conn });
+    world.open();
+    world.greet(vec![lease(1, 1)]);
+    assert!(!world.has(|e| matches!(e, Effect::Spawn(_))), "an answer that was on its way for long");
+    world.push(1, vec![lease(1, 2)]);
+    assert!(world.has(|e| matches!(e, Effect::Spawn(_))), "another epoch is another attempt");
+}

@@ -82,26 +82,6 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             w.after(woken, Owner::World, move |w| w.wake_agent(host));
         }
         Fault::KillChild => w.kill_some_child(rng),
-        Fault::PauseServer => {
-            w.pause_server(replica);
-            let woken = rng.skewed(60_000);
-            w.after(woken, Owner::World, move |w| w.wake_server(replica));
-        }
-        Fault::KillServer => {
-            w.kill_server(replica);
-            let back = rng.skewed(20_000) + 50;
-            w.after(back, Owner::World, move |w| w.start_server(replica));
-        }
-        Fault::StopServer => stop_server(w, replica, rng),
-        Fault::Starve => {
-            let until = w.now + rng.between(1_000, 15_000);
-            w.log(format_args!("replica {replica} is starved until {until}"));
-            starve(w, replica, rng.clone(), until);
-        }
-        Fault::StoreBlip => {
-            w.replica(replica).db.weather(|weather| weather.refuse = true);
-            disturb(w, replica, rng.between(50, 600));
-        }
         Fault::Partition => {
             let (share, lasts) = (rng.between(35, 70), rng.between(8_000, 28_000));
             for host in 0..w.hosts.len() {
@@ -111,45 +91,6 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             }
         }
         Fault::Confused => confused(w, host, rng),
-        Fault::ReplicaSilent => {
-            let (both, lasts) = (rng.chance(50), rng.skewed(30_000));
-            let up_only = rng.chance(50);
-            let until = w.now + lasts;
-            let way = &mut w.ways[replica];
-            if both || up_only {
-                way.up_until = way.up_until.max(until);
-            }
-            if both || !up_only {
-                way.down_until = way.down_until.max(until);
-            }
-            let (up, down) = (way.up_until, way.down_until);
-            w.truth.troubled_at = up.max(down);
-            w.log(format_args!("replica {replica} is silent: up until {up}, down until {down}"));
-        }
-        Fault::StoreOutage => {
-            w.log(format_args!("store refuses"));
-            w.replica(replica).db.weather(|weather| weather.refuse = true);
-            disturb(w, replica, rng.skewed(20_000));
-        }
-        Fault::LostReplies => {
-            let (lose, tear) = (rng.between(5, 60), rng.between(0, 20));
-            w.log(format_args!("store loses {lose} and tears {tear} of 100"));
-            w.replica(replica).db.weather(|weather| (weather.lose, weather.tear) = (lose, tear));
-            disturb(w, replica, rng.skewed(8_000));
-        }
-        Fault::Uncertain => {
-            let verdicts = if rng.chance(50) { (97, 0) } else { (0, 97) };
-            w.log(format_args!("store loses {} and tears {} of 100 verdicts", verdicts.0, verdicts.1));
-            w.replica(replica).db.weather(|weather| weather.verdicts = verdicts);
-            disturb(w, replica, rng.between(1_000, 25_000));
-        }
-        Fault::SlowStore => {
-            let most = rng.between(20, 1_500);
-            w.act_as(replica);
-            w.server.store_ms = most;
-            w.log(format_args!("store takes up to {most} ms"));
-            disturb(w, replica, rng.skewed(8_000));
-        }
         Fault::CutOne => drop_connections(w, host),
         Fault::CutAll => (0..w.hosts.len()).for_each(|host| drop_connections(w, host)),
         Fault::Silence => {
@@ -194,6 +135,82 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             let wrong = w.jumped.0 + by;
             w.jumped = (wrong, w.jumped.1.max(wrong));
         }
+        Fault::PauseServer
+        | Fault::KillServer
+        | Fault::StopServer
+        | Fault::Starve
+        | Fault::ReplicaSilent
+        | Fault::StoreOutage
+        | Fault::LostReplies
+        | Fault::Uncertain
+        | Fault::SlowStore
+        | Fault::StoreBlip => strike_replica(w, fault, replica, rng),
+    }
+}
+
+/// What strikes a server process, or its way to the store.
+fn strike_replica(w: &mut World, fault: Fault, replica: usize, rng: &mut Rng) {
+    match fault {
+        Fault::PauseServer => {
+            w.pause_server(replica);
+            let woken = rng.skewed(60_000);
+            w.after(woken, Owner::World, move |w| w.wake_server(replica));
+        }
+        Fault::KillServer => {
+            w.kill_server(replica);
+            let back = rng.skewed(20_000) + 50;
+            w.after(back, Owner::World, move |w| w.start_server(replica));
+        }
+        Fault::StopServer => stop_server(w, replica, rng),
+        Fault::Starve => {
+            let until = w.now + rng.between(1_000, 15_000);
+            w.log(format_args!("replica {replica} is starved until {until}"));
+            starve(w, replica, rng.clone(), until);
+        }
+        Fault::StoreBlip => {
+            w.replica(replica).db.weather(|weather| weather.refuse = true);
+            disturb(w, replica, rng.between(50, 600));
+        }
+        Fault::ReplicaSilent => {
+            let (both, lasts) = (rng.chance(50), rng.skewed(30_000));
+            let up_only = rng.chance(50);
+            let until = w.now + lasts;
+            let way = &mut w.ways[replica];
+            if both || up_only {
+                way.up_until = way.up_until.max(until);
+            }
+            if both || !up_only {
+                way.down_until = way.down_until.max(until);
+            }
+            let (up, down) = (way.up_until, way.down_until);
+            w.truth.troubled_at = up.max(down);
+            w.log(format_args!("replica {replica} is silent: up until {up}, down until {down}"));
+        }
+        Fault::StoreOutage => {
+            w.log(format_args!("store refuses"));
+            w.replica(replica).db.weather(|weather| weather.refuse = true);
+            disturb(w, replica, rng.skewed(20_000));
+        }
+        Fault::LostReplies => {
+            let (lose, tear) = (rng.between(5, 60), rng.between(0, 20));
+            w.log(format_args!("store loses {lose} and tears {tear} of 100"));
+            w.replica(replica).db.weather(|weather| (weather.lose, weather.tear) = (lose, tear));
+            disturb(w, replica, rng.skewed(8_000));
+        }
+        Fault::Uncertain => {
+            let verdicts = if rng.chance(50) { (97, 0) } else { (0, 97) };
+            w.log(format_args!("store loses {} and tears {} of 100 verdicts", verdicts.0, verdicts.1));
+            w.replica(replica).db.weather(|weather| weather.verdicts = verdicts);
+            disturb(w, replica, rng.between(1_000, 25_000));
+        }
+        Fault::SlowStore => {
+            let most = rng.between(20, 1_500);
+            w.act_as(replica);
+            w.server.store_ms = most;
+            w.log(format_args!("store takes up to {most} ms"));
+            disturb(w, replica, rng.skewed(8_000));
+        }
+        _ => {}
     }
 }
 

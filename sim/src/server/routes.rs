@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Something that the home of a session is to do, wherever that is.
-    fn errand(&mut self, of: Input) {
+    fn errand(&mut self, of: &Input) {
         input(self, of.clone());
         let others: Vec<_> =
             self.replicas().filter(|r| r.index != self.server.index).map(super::Server::owner).collect();
@@ -164,16 +164,16 @@ fn registered_now(
     };
     let Some(old) = replaced else { return answer(w) };
     if !same_state_folder {
-        w.errand(Input::Revoke(old, Reason::WorkerReplaced));
+        w.errand(&Input::Revoke(old, Reason::WorkerReplaced));
         return answer(w);
     }
     if outbox_pending {
-        w.errand(Input::Gone(old, Reason::WorkerReplaced));
+        w.errand(&Input::Gone(old, Reason::WorkerReplaced));
         return answer(w);
     }
     lose_replaced(w, old, None, move |w, result| {
         if result.is_ok() {
-            w.errand(Input::Gone(old, Reason::WorkerReplaced));
+            w.errand(&Input::Gone(old, Reason::WorkerReplaced));
         }
         answer(w);
     });
@@ -182,7 +182,7 @@ fn registered_now(
 pub(crate) fn drain(w: &mut World, holder: Holder, draining: bool) {
     w.job(move |w| {
         if store::now(w.server.db.store.mark_worker(holder.worker, WorkerMark::Draining(draining))).is_ok() {
-            w.reply(move |w| w.errand(Input::Drain(holder, draining)));
+            w.reply(move |w| w.errand(&Input::Drain(holder, draining)));
         }
     });
 }
@@ -191,7 +191,7 @@ pub(crate) fn evict(w: &mut World, holder: Holder) {
     w.job(move |w| {
         if store::now(w.server.db.store.mark_worker(holder.worker, WorkerMark::Draining(true))).is_ok() {
             w.log(format_args!("{holder} is evicted"));
-            w.reply(move |w| w.errand(Input::Revoke(holder, Reason::Evicted)));
+            w.reply(move |w| w.errand(&Input::Revoke(holder, Reason::Evicted)));
         }
     });
 }
@@ -219,7 +219,7 @@ pub(crate) fn leave(w: &mut World, holder: Holder) {
             };
             lose(w, verdict, None, move |w, result| {
                 if result.is_ok() {
-                    w.errand(Input::Gone(holder, Reason::WorkerLeft));
+                    w.errand(&Input::Gone(holder, Reason::WorkerLeft));
                 }
             });
         });

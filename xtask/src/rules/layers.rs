@@ -31,7 +31,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outlive-chaos", &["outlive-api", "outlive-core"]),
     (
         "outlive-cli",
-        &["outlive-acceptance", "outlive-api", "outlive-chaos", "outlive-core", "outlive-server", "outlive-worker"],
+        &[
+            "outlive-acceptance",
+            "outlive-api",
+            "outlive-chaos",
+            "outlive-core",
+            "outlive-pg-private",
+            "outlive-server",
+            "outlive-worker",
+        ],
     ),
     ("outlive-sim", &["outlive-api", "outlive-core", "outlive-store", "outlive-store-sqlite", "outlive-worker"]),
     ("xtask", &[]),

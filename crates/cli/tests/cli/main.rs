@@ -4,6 +4,7 @@
 mod benches;
 mod chaos;
 mod client;
+mod cluster;
 mod contract;
 mod copies;
 mod cuts;

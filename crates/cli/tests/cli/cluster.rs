@@ -1,0 +1,168 @@
+//! Several servers over one PostgreSQL: the death of one is a non-event.
+
+use crate::support::{Answer, Running, outlive, until};
+use outlive_pg_private::{Database, shared};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+const REPLICAS: [&str; 3] = ["a", "b", "c"];
+const WORKERS: usize = 4;
+const RUNS: usize = 12;
+const LINES: u64 = 60;
+
+struct Cluster {
+    folder: TempDir,
+    database: Database,
+    replicas: Vec<Option<(Running, String)>>,
+    workers: Vec<Running>,
+}
+
+impl Cluster {
+    fn open() -> Self {
+        let database = Database::empty(shared().unwrap()).unwrap();
+        let mut cluster =
+            Self { folder: tempfile::tempdir().unwrap(), database, replicas: Vec::new(), workers: Vec::new() };
+        for name in REPLICAS {
+            let started = cluster.serve(name, "127.0.0.1:0");
+            cluster.replicas.push(Some(started));
+        }
+        // Each worker knows the replicas in another order: they are at home all over.
+        for number in 0..WORKERS {
+            let worker = cluster.hire(number);
+            cluster.workers.push(worker);
+        }
+        until("the workers are online", || {
+            cluster.json(&["workers", "list"]).as_array().unwrap().iter().filter(|w| w["status"] == "online").count()
+                == WORKERS
+        });
+        cluster
+    }
+
+    fn log(&self, name: &str) -> std::fs::File {
+        let path = self.folder.path().join(format!("{name}.log"));
+        std::fs::File::options().create(true).append(true).open(path).unwrap()
+    }
+
+    fn serve(&self, name: &str, listen: &str) -> (Running, String) {
+        let mut child = outlive()
+            .args(["server", "--store", &self.database.url(), "--replica", name, "--listen", listen])
+            .stdout(Stdio::piped())
+            .stderr(self.log(name))
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let log = || std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
+        assert!(url.starts_with("http://"), "the replica did not start: {}", log());
+        (Running(child), url.trim().to_owned())
+    }
+
+    fn hire(&self, number: usize) -> Running {
+        let mut urls: Vec<_> = self.replicas.iter().flatten().map(|(_, url)| url.clone()).collect();
+        let turn = number % urls.len();
+        urls.rotate_left(turn);
+        let name = format!("w-{number}");
+        let child = outlive()
+            .args(["worker", "--server", &urls.join(","), "--name", &name, "--allow-exec", "--state-dir"])
+            .arg(self.folder.path().join(&name))
+            .stderr(self.log(&name))
+            .spawn()
+            .unwrap();
+        Running(child)
+    }
+
+    /// A command line that knows all replicas that are up.
+    fn command(&self, args: &[&str]) -> Command {
+        let urls: Vec<_> = self.replicas.iter().flatten().map(|(_, url)| url.as_str()).collect();
+        let mut command = outlive();
+        command.args(args).env("OUTLIVE_SERVER", urls.join(",")).current_dir(self.folder.path());
+        command
+    }
+
+    fn call(&self, args: &[&str]) -> Answer {
+        Answer::of(&self.command(args).output().unwrap())
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let answer = self.call(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&answer.out).unwrap_or_else(|e| panic!("{args:?}: {e}: {answer:?}"))
+    }
+
+    fn start(&self, script: &str) -> String {
+        let answer = self.call(&["run", "--detach", "--", "sh", "-c", script]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        answer.out.trim().to_owned()
+    }
+
+    fn state(&self, run: &str) -> String {
+        self.json(&["runs", "show", run])["state"].as_str().unwrap().to_owned()
+    }
+
+    fn kill(&mut self, replica: usize) -> String {
+        let (mut process, url) = self.replicas[replica].take().unwrap();
+        process.signal("-9");
+        process.0.wait().unwrap();
+        url
+    }
+}
+
+fn counting(folder: &Path) -> String {
+    let go = folder.join("go").display().to_string();
+    format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; [ -e {go} ] || sleep 0.2; done")
+}
+
+fn every_line() -> String {
+    (1..=LINES).flat_map(|n| [n.to_string(), "\n".to_owned()]).collect()
+}
+
+#[test]
+fn a_replica_that_is_killed_takes_nothing_with_it_and_its_sessions_find_another_home() {
+    let mut cluster = Cluster::open();
+    let script = counting(cluster.folder.path());
+    let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
+    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    let url = cluster.kill(0);
+    until("its sessions are at home elsewhere", || {
+        let workers = cluster.json(&["workers", "list"]);
+        workers.as_array().unwrap().iter().all(|w| w["status"] == "online" && w["home"] != 1)
+    });
+    // It comes back in its seat, and another one goes.
+    let address = url.trim_start_matches("http://").to_owned();
+    cluster.replicas[0] = Some(cluster.serve(REPLICAS[0], &address));
+    cluster.kill(1);
+    std::fs::write(cluster.folder.path().join("go"), "").unwrap();
+    until("all of them end", || runs.iter().all(|run| cluster.state(run) == "succeeded"));
+    for run in &runs {
+        let shown = cluster.json(&["runs", "show", run]);
+        assert_eq!(
+            (shown["epoch"].as_u64(), shown["losses"].as_u64()),
+            (Some(1), Some(0)),
+            "nothing is reaped: {shown}"
+        );
+        assert_eq!(cluster.call(&["runs", "output", run]).out, every_line(), "no line is lost or doubled");
+    }
+    assert_eq!(cluster.json(&["recoveries", "list"]).as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_worker_s_death_is_noticed_at_its_home_and_its_run_goes_on_at_a_worker_of_another() {
+    let cluster = Cluster::open();
+    let script = counting(cluster.folder.path());
+    let run = cluster.start(&script);
+    until("it runs", || cluster.state(&run) == "running");
+    let first = cluster.json(&["runs", "show", &run])["lease"]["worker_name"].as_str().unwrap().to_owned();
+    let number: usize = first.trim_start_matches("w-").parse().unwrap();
+    cluster.workers[number].signal("-9");
+    until("another has it", || {
+        let shown = cluster.json(&["runs", "show", &run]);
+        shown["state"] == "running" && shown["lease"]["worker_name"] != first.as_str()
+    });
+    std::fs::write(cluster.folder.path().join("go"), "").unwrap();
+    until("it ends", || cluster.state(&run) == "succeeded");
+    let attempts = cluster.json(&["runs", "attempts", &run]);
+    assert_eq!(attempts.as_array().map(Vec::len), Some(2), "{attempts}");
+    assert_eq!(cluster.call(&["runs", "output", &run]).out, every_line());
+}

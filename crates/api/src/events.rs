@@ -108,6 +108,16 @@ pub struct FeedGap {
     pub why: String,
 }
 
+/// The data of a block of the feed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum FeedData {
+    /// `event:` its type.
+    Event(Box<FeedEvent>),
+    /// `event: gap`
+    Gap(FeedGap),
+}
+
 /// A subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Subject {

@@ -221,9 +221,18 @@ pub struct Phase {
     pub found: u64,
     /// Rows that got it.
     pub acted: u64,
+    /// Rows that somebody else had changed meanwhile.
+    #[serde(default)]
+    pub lost_race: u64,
+    /// Rows that could not be handled; they held nothing else up.
+    #[serde(default)]
+    pub failed_rows: u64,
+    /// Ticks that were another replica's.
+    #[serde(default)]
+    pub not_owner: u64,
     /// Ticks that failed.
     pub failed: u64,
-    /// The last failure, if it came after the last success.
+    /// What is wrong, if the last tick failed or left rows behind.
     pub last_error: Option<String>,
 }
 

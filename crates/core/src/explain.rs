@@ -34,7 +34,7 @@ pub struct QueueFacts {
     pub running: i64,
     /// The cap.
     pub max_running: Option<u32>,
-    /// Whether the queue limits its rate.
+    /// The queue limits its rate, and the last claim found it used up.
     pub rated: bool,
 }
 
@@ -164,16 +164,22 @@ pub struct StuckFact {
 pub struct LeaseFacts {
     /// The worker is not heard: since how long.
     pub silent_for: Option<Millis>,
+    /// How soon after its claim it must have started.
+    pub start_timeout: Option<Millis>,
     /// The attempt's longest run.
     pub run_timeout: Option<Millis>,
     /// The limit on standing still.
     pub progress_timeout: Option<Millis>,
-    /// The last progress, output or checkpoint.
-    pub moved_at: Option<Wall>,
+    /// Since the last progress, output or checkpoint, in observed time.
+    pub still_for: Millis,
+    /// When somebody asked for its end.
+    pub cancel_requested_at: Option<Wall>,
     /// Between TERM and KILL.
     pub cancel_grace: Millis,
 }
 
+/// What a worker may take to confirm a cancel beside the grace of its process.
+const CANCEL_MARGIN: Millis = Millis::secs(5);
 /// A queued run is starved when nobody could take it for this long.
 const STARVED_AFTER: Millis = Millis::secs(5);
 
@@ -203,26 +209,31 @@ pub fn stuck(run: &Run, causes: &[Cause], lease: LeaseFacts, now: Wall) -> Optio
             fact("starved", cause.detail.clone(), since)
         }
         State::Cancelling => {
-            let since = run.started_at.or(run.claimed_at).unwrap_or(run.created_at);
-            let allowed = lease.cancel_grace + Millis::secs(5);
-            let silent = lease.silent_for.filter(|s| *s > allowed)?;
-            fact("unacked_cancel", format!("its worker has not answered the cancel for {silent}"), since)
+            let since = lease.cancel_requested_at?;
+            let waited = now.since(since);
+            if waited <= lease.cancel_grace + CANCEL_MARGIN {
+                return None;
+            }
+            let silent = lease.silent_for.map_or_else(String::new, |silent| format!(", and is silent for {silent}"));
+            fact("unacked_cancel", format!("its worker has not confirmed the cancel for {waited}{silent}"), since)
         }
         State::Claimed | State::Running => {
             let since = run.started_at.or(run.claimed_at).unwrap_or(run.created_at);
             if let Some(silent) = lease.silent_for {
                 return fact("silent", format!("nothing has been heard from its worker for {silent}"), now - silent);
             }
-            if let (Some(limit), Some(moved)) = (lease.progress_timeout, lease.moved_at)
-                && now.since(moved) > limit.percent(50)
-            {
-                return fact("stalled", format!("no progress for {} of at most {limit}", now.since(moved)), moved);
+            if let Some(limit) = lease.progress_timeout.filter(|limit| lease.still_for > limit.percent(50)) {
+                let why = format!("no progress, output or checkpoint for {} of at most {limit}", lease.still_for);
+                return fact("stalled", why, now - lease.still_for);
             }
-            let limit = lease.run_timeout?;
+            let (limit, what) = match run.started_at {
+                Some(_) => (lease.run_timeout?, "run_timeout"),
+                None => (lease.start_timeout?, "start_timeout"),
+            };
             if now.since(since) <= limit.percent(80) {
                 return None;
             }
-            fact("overdue", format!("it has used 80 % of its {limit}"), since)
+            fact("overdue", format!("it has used 80 % of its {what}, {limit}"), since)
         }
         _ => None,
     }
@@ -252,6 +263,93 @@ mod tests {
             requires: BTreeMap::new(),
             pin: None,
         }
+    }
+
+    fn run(state: State) -> Run {
+        let new = crate::run::begin::NewRun {
+            id: crate::RunId(uuid::Uuid::from_u128(7)),
+            class: crate::ClassId(1),
+            queue: crate::QueueId(1),
+            priority: 0,
+            run_at: None,
+            hold: false,
+            serial_key: None,
+            key: None,
+            queue_ttl: None,
+        };
+        let mut run = Run::create(new, &crate::policy::QueuePolicy::default(), Wall(0));
+        run.state = state;
+        run.claimed_at = state.is_leased().then_some(Wall(0));
+        run.started_at = (state.is_leased() && state != State::Claimed).then_some(Wall(0));
+        run
+    }
+
+    /// One case for each kind: the last moment at which a run is not stuck, and the first at which it is.
+    #[test]
+    fn each_kind_of_stuck_begins_at_its_moment() {
+        let kind = |run: &Run, causes: &[Cause], facts: LeaseFacts, at: i64| {
+            stuck(run, causes, facts, Wall(at)).map(|fact| (fact.kind, fact.since))
+        };
+        let facts = LeaseFacts {
+            start_timeout: Some(Millis(1_000)),
+            run_timeout: Some(Millis(10_000)),
+            cancel_grace: Millis::secs(10),
+            ..LeaseFacts::default()
+        };
+        let running = run(State::Running);
+        assert_eq!(kind(&running, &[], facts, 8_000), None);
+        assert_eq!(kind(&running, &[], facts, 8_001), Some(("overdue", Wall(0))));
+        let claimed = run(State::Claimed);
+        assert_eq!(kind(&claimed, &[], facts, 800), None);
+        assert_eq!(kind(&claimed, &[], facts, 801), Some(("overdue", Wall(0))));
+
+        let still = |ms| LeaseFacts { progress_timeout: Some(Millis(2_000)), still_for: Millis(ms), ..facts };
+        assert_eq!(kind(&running, &[], still(1_000), 5_000), None);
+        assert_eq!(kind(&running, &[], still(1_001), 5_000), Some(("stalled", Wall(3_999))));
+        let silent = LeaseFacts { silent_for: Some(Millis(700)), ..still(1_001) };
+        assert_eq!(kind(&running, &[], silent, 5_000), Some(("silent", Wall(4_300))), "the worst first");
+
+        let asked = LeaseFacts { cancel_requested_at: Some(Wall(100)), ..facts };
+        let cancelling = run(State::Cancelling);
+        assert_eq!(kind(&cancelling, &[], asked, 15_100), None);
+        assert_eq!(kind(&cancelling, &[], asked, 15_101), Some(("unacked_cancel", Wall(100))));
+
+        let queued = run(State::Queued);
+        let because = |code| vec![Cause { code, detail: "why".to_owned() }];
+        assert_eq!(kind(&queued, &because("pin_unknown"), facts, 4_999), None);
+        assert_eq!(kind(&queued, &because("pin_unknown"), facts, 5_000), Some(("starved", Wall(0))));
+        for moves in ["all_slots_busy", "queue_cap", "rate_limited", "serial_key_busy", "key_busy", "pin_busy"] {
+            assert_eq!(kind(&queued, &because(moves), facts, 90_000), None, "{moves} passes");
+        }
+
+        let mut held = run(State::Held);
+        assert_eq!(kind(&held, &[], facts, 90_000), None);
+        held.reason = Some(Reason::CrashLoop);
+        assert_eq!(kind(&held, &[], facts, 90_000), Some(("crash_loop", Wall(0))));
+    }
+
+    #[test]
+    fn what_waits_for_itself_says_for_what() {
+        let p = profile("w");
+        let workers = [Candidate { profile: &p, takes_work: true, free: 1 }];
+        let open = QueueFacts { paused: false, running: 2, max_running: None, rated: false };
+        let codes = |run: &Run, facts| -> Vec<&'static str> {
+            explain(run, None, &class(), &workers, facts).iter().map(|cause| cause.code).collect()
+        };
+        let queued = run(State::Queued);
+        assert_eq!(codes(&queued, open), [""; 0], "the next claim takes it");
+        assert_eq!(codes(&queued, QueueFacts { paused: true, ..open }), ["queue_paused"]);
+        assert_eq!(codes(&queued, QueueFacts { max_running: Some(2), ..open }), ["queue_cap"]);
+        assert_eq!(codes(&queued, QueueFacts { max_running: Some(3), ..open }), [""; 0]);
+        assert_eq!(codes(&queued, QueueFacts { rated: true, ..open }), ["rate_limited"]);
+        let mut blocked = run(State::Queued);
+        blocked.blocked = true;
+        assert_eq!(codes(&blocked, open), ["key_busy"]);
+        blocked.serial_key = Some("s".to_owned());
+        assert_eq!(codes(&blocked, open), ["serial_key_busy"]);
+        assert_eq!(codes(&run(State::Scheduled), open), ["scheduled_later"]);
+        assert_eq!(codes(&run(State::Held), open), ["held"]);
+        assert_eq!(codes(&run(State::Running), open), [""; 0]);
     }
 
     #[test]

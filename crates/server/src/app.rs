@@ -4,6 +4,7 @@ use crate::catalog::CatalogCache;
 use crate::cluster::Cluster;
 use crate::driver::Driver;
 use crate::hub::Hub;
+use crate::notices::Notices;
 use crate::services::Phases;
 use crate::start::{Config, StartError, StoreLocation};
 use crate::token::Signer;
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) signer: Signer,
     pub(crate) phases: Phases,
+    pub(crate) notices: Notices,
     pub(crate) config: Config,
     /// Whether there is room for new runs.
     pub(crate) disk: crate::disk::Disk,
@@ -164,6 +166,7 @@ impl App {
             hub: Hub::default(),
             signer: Signer::new(&snapshot.secret, snapshot.generation),
             phases: Phases::default(),
+            notices: Notices::default(),
             generation: snapshot.generation,
             replica,
             started: now,

@@ -91,6 +91,10 @@ impl CatalogCache {
         self.read(|m| m.queues.get(&row.id).is_some_and(|known| **known == *row))
     }
 
+    pub(crate) fn class(&self, id: ClassId) -> Option<ClassRow> {
+        self.read(|m| m.by_id.get(&id).cloned())
+    }
+
     pub(crate) fn classes_of(&self, queue: QueueId) -> Vec<ClassId> {
         self.read(|m| m.by_id.values().filter(|c| c.queue == queue).map(|c| c.id).collect())
     }

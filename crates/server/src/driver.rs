@@ -14,9 +14,10 @@ use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, Say, SessionView,
     VerdictResult, VerdictWanted, Way,
 };
+use outlive_core::feed::Notice;
 use outlive_core::run::LossBudget;
 use outlive_core::{Holder, LeaseRef, ReplicaId, RunId};
-use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError, Verdict};
+use outlive_store::{ClaimOrder, Claimed, LeaseRow, LoseOutcome, StoreError, Verdict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -98,6 +99,7 @@ enum Work {
     WriteRow(OwnRow),
     AdoptFrom { replica: ReplicaId, beat: i64 },
     ReadHomes,
+    Breaker(Option<outlive_core::engine::Opened>),
 }
 
 impl Driver {
@@ -258,7 +260,7 @@ impl Driver {
                         work.push(Work::Claim(wanted, request));
                     }
                     Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
-                    Effect::Breaker(why) => crate::metrics::breaker(why),
+                    Effect::Breaker(why) => work.push(Work::Breaker(why)),
                     // Who has to be told is told by the transactions that make it true.
                     Effect::Announce(_, status) => crate::metrics::worker_edge(status),
                     Effect::WriteRow(row) => work.push(Work::WriteRow(row)),
@@ -380,6 +382,18 @@ fn wire_order(say: &Say) -> Option<WireOrder> {
     }
 }
 
+/// What the engine is told of a verdict that was given.
+fn written(holder: Holder, result: Result<LoseOutcome, StoreError>) -> VerdictResult {
+    match result {
+        Ok(outcome) => VerdictResult::Committed(outcome.lost),
+        Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+        Err(error) => {
+            tracing::warn!(%holder, %error, "verdict could not be written");
+            VerdictResult::Failed
+        }
+    }
+}
+
 impl App {
     /// Tells the engine one thing.
     pub(crate) fn input(self: &Arc<Self>, input: Input) {
@@ -401,6 +415,10 @@ impl App {
                     let result = app.store.claim(order).await;
                     app.claimed(wanted.token, wanted.holder, result);
                 })),
+                Work::Breaker(why) => {
+                    crate::metrics::breaker(why);
+                    app.tell(why.map_or(Notice::BreakerClosed, |why| Notice::BreakerOpened(why.text())));
+                }
                 Work::Verdict(wanted) => drop(tokio::spawn(async move { app.write_verdict(wanted).await })),
                 Work::WriteRow(row) => drop(tokio::spawn(async move { app.write_row(row).await })),
                 Work::AdoptFrom { replica, beat } => {
@@ -472,6 +490,7 @@ impl App {
         self.start_work(work);
         self.committed(commit);
         if lost_race {
+            crate::metrics::lost_race("claim");
             let app = Arc::clone(self);
             drop(tokio::spawn(async move { app.follow_home(holder).await }));
         }
@@ -508,32 +527,31 @@ impl App {
         };
         let budget =
             if wanted.reason == outlive_core::Reason::LeaseReleased { LossBudget::Free } else { verdict.budget };
-        let result = self.lose(Verdict { budget, ..verdict }).await;
-        let result = match result {
-            Ok(outcome) if outcome.lost_race => self.replaced_meanwhile(&wanted).await,
-            Ok(outcome) => VerdictResult::Committed(outcome.lost),
-            Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
-            Err(error) => {
-                tracing::warn!(holder = %wanted.holder, %error, "verdict could not be written");
-                VerdictResult::Failed
+        let verdict = Verdict { budget, ..verdict };
+        let result = match self.lose(verdict.clone()).await {
+            Ok(outcome) if outcome.lost_race => {
+                crate::metrics::lost_race("verdict");
+                self.replaced_meanwhile(verdict).await
             }
+            result => written(wanted.holder, result),
         };
         self.input(Input::VerdictDone(wanted, result));
     }
 
     /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home.
-    async fn replaced_meanwhile(self: &Arc<Self>, wanted: &VerdictWanted) -> VerdictResult {
-        let holder = wanted.holder;
-        let Ok(Some(row)) = self.store.worker(holder.worker).await else { return VerdictResult::LostRace };
-        if row.incarnation > holder.incarnation {
-            return match self.lose_replaced(holder, Some(wanted.leases.clone())).await {
-                Ok(outcome) => VerdictResult::Committed(outcome.lost),
-                Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
-                Err(_) => VerdictResult::Failed,
-            };
+    /// Nor does the loss of a worker whose row is gone: nobody can say anything for it any more.
+    async fn replaced_meanwhile(self: &Arc<Self>, verdict: Verdict) -> VerdictResult {
+        let holder = verdict.holder;
+        match self.store.worker(holder.worker).await {
+            Ok(Some(row)) if row.incarnation > holder.incarnation => {
+                written(holder, self.lose_replaced(holder, verdict.leases).await)
+            }
+            Ok(None) => written(holder, self.lose(Verdict { guard: None, ..verdict }).await),
+            Ok(Some(_)) | Err(_) => {
+                self.follow_home(holder).await;
+                VerdictResult::LostRace
+            }
         }
-        self.follow_home(holder).await;
-        VerdictResult::LostRace
     }
 
     /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that

@@ -20,6 +20,7 @@ mod extract;
 mod hub;
 mod listen;
 mod metrics;
+mod notices;
 mod openapi;
 mod reply;
 mod router;

@@ -41,6 +41,11 @@ pub(crate) fn breaker(why: Option<outlive_core::engine::Opened>) {
     }
 }
 
+/// Somebody else was there first: an outcome, not an error.
+pub(crate) fn lost_race(op: &'static str) {
+    metrics::counter!("outlive_lost_races_total", "op" => op).increment(1);
+}
+
 /// The engine sees a worker in another status.
 pub(crate) fn worker_edge(status: outlive_core::engine::Status) {
     metrics::counter!("outlive_worker_edges_total", "status" => status.as_str()).increment(1);

@@ -95,7 +95,7 @@ impl App {
 }
 
 fn run(row: RunRow, policy: &QueuePolicy) -> wire::Run {
-    let RunRow { run, class, input, options, detail, worker_name } = row;
+    let RunRow { run, class, input, options, detail, worker_name, .. } = row;
     let budgets = options.budgets(policy);
     let leased = run.lease().is_some();
     let lease = run.lease().map(|(holder, _)| wire::RunLease {

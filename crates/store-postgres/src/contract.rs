@@ -87,6 +87,10 @@ impl Runs for PostgresStore {
         self.read(move |reader| Box::pin(async move { list::list(reader, &query).await })).await
     }
 
+    async fn first_in_line(&self, class: ClassId, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        self.read(move |reader| Box::pin(async move { list::first_in_line(reader, class, limit).await })).await
+    }
+
     async fn cancel(
         &self,
         namespace: &str,

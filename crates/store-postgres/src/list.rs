@@ -11,7 +11,7 @@ use crate::value::{column, get, plain, query, single, values_of};
 use outlive_core::class::MatchClass;
 use outlive_core::options::RunOptions;
 use outlive_core::run::Run;
-use outlive_core::{Json, RunId, State};
+use outlive_core::{ClassId, Json, RunId, State, Wall};
 use outlive_store::{Page, RunQuery, RunRow};
 use uuid::Uuid;
 
@@ -35,7 +35,14 @@ pub(crate) async fn run_row(reader: &Reader<'_>, run: Run) -> Done<RunRow> {
         Some(holder) => Some(reader.worker_name(holder.worker).await?),
         None => None,
     };
+    let cancel_requested_at = match run.state {
+        State::Cancelling => {
+            single::<Option<i64>>(reader.conn(), sql::EVENT_CANCEL, values_of![run.seq]).await?.flatten()
+        }
+        _ => None,
+    };
     Ok(RunRow {
+        cancel_requested_at: cancel_requested_at.map(Wall),
         class: reader.class(run.class).await?.class,
         input: Json::parse(get(body, 0)?)?,
         options: from_text(get(body, 1)?)?.unwrap_or_default(),
@@ -69,6 +76,16 @@ pub(crate) async fn list(reader: &Reader<'_>, wanted: &RunQuery) -> Done<Page<Ru
     Ok(Page { rows, next: last.filter(|_| full) })
 }
 
+/// Ready runs of a class, in the order of claims.
+pub(crate) async fn first_in_line(reader: &Reader<'_>, class: ClassId, limit: u32) -> Done<Vec<RunRow>> {
+    let line = column(reader.conn(), sql::READY_PAGE, values_of![class.0, i64::from(limit.min(SCAN))]).await?;
+    let mut rows = Vec::new();
+    for run in runs_by_seq(reader.conn(), line).await? {
+        rows.push(run_row(reader, run).await?);
+    }
+    Ok(rows)
+}
+
 /// Rows below the cursor, newest first, out of the best index.
 async fn candidates(reader: &Reader<'_>, wanted: &RunQuery, before: i64) -> Done<Vec<Run>> {
     let (conn, scan) = (reader.conn(), i64::from(SCAN));
@@ -85,6 +102,8 @@ async fn candidates(reader: &Reader<'_>, wanted: &RunQuery, before: i64) -> Done
         rows
     } else if !wanted.states.is_empty() && wanted.states.iter().all(|state| state.is_leased()) {
         column(conn, sql::LEASED_PAGE, values_of![before, scan]).await?
+    } else if wanted.states == [State::Held] {
+        column(conn, sql::HELD_PAGE, values_of![before, scan]).await?
     } else {
         return run_page(conn, sql::RUN_PAGE, before, SCAN).await;
     };

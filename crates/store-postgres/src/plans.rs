@@ -32,6 +32,8 @@ const WALKS: &[(&str, &str)] = &[
 const SEEKS: &[(&str, &str)] = &[
     ("ready_after", "run_ready"),
     ("ready_first", "run_ready"),
+    ("ready_page", "run_ready"),
+    ("held_page", "run_held"),
     ("run_lock_ids", "run_id_key"),
     ("run_lock_seqs", "run_pkey"),
     ("run_lock_ready", "run_pkey"),

@@ -71,7 +71,10 @@ impl Op for Due {
             let policy = tx.policy(run.queue)?;
             let ttl = if run.state == State::Scheduled { queue_ttl(tx, &run, &policy).await? } else { None };
             let mut edit = Edit::new(run);
-            let Some(change) = edit.run.due(ttl, tx.now) else { continue };
+            let Some(change) = edit.run.due(ttl, tx.now) else {
+                swept.lost_race += 1;
+                continue;
+            };
             edit.apply(tx, change).await?;
             edit.save(tx).await?;
             swept.acted += 1;
@@ -126,6 +129,9 @@ impl Op for AuditWaiting {
                 continue;
             }
             tx.class(run.class).await?;
+            if run.lacks_its_clock() {
+                repaired += u64::from(audit_clock(tx, run.seq).await?);
+            }
             repaired += u64::from(serial::audit_run(tx, &run).await?) + u64::from(subject::audit_run(tx, &run).await?);
             if run.state == State::Queued && run.serial_key.is_none() && (run.blocked || run.key.is_some()) {
                 repaired += u64::from(audit_wait(tx, run.seq).await?);
@@ -142,6 +148,19 @@ impl Op for AuditWaiting {
     fn finish(&self, answer: &mut Swept, _: &Tx<'_>, hints: Commit) {
         answer.commit = hints;
     }
+}
+
+/// Winds up the clock of a run that has not ended.
+async fn audit_clock(tx: &mut Tx<'_>, seq: i64) -> Done<bool> {
+    tx.lock_seqs(&[seq]).await?;
+    tx.load_means(&[seq]).await?;
+    let Some(run) = tx.run_by_seq(seq).await?.filter(|run| !run.state.is_terminal()) else { return Ok(false) };
+    let policy = tx.policy(run.queue)?;
+    let ttl = queue_ttl(tx, &run, &policy).await?;
+    let mut edit = Edit::new(run);
+    let wrong = edit.run.wind(ttl, &policy, tx.now);
+    edit.save(tx).await?;
+    Ok(wrong)
 }
 
 /// Whether a waiting run is in the ready index exactly if it waits for no lease.

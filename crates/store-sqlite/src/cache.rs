@@ -52,6 +52,7 @@ pub(crate) struct Class {
 pub(crate) struct Tally {
     pub(crate) cursor: i64,
     pub(crate) counts: BTreeMap<(QueueId, i64), i64>,
+    pub(crate) unreadable: u32,
 }
 
 /// Where the keyed passes of the sweeps are. Losing them costs a pass, nothing else.

@@ -81,6 +81,10 @@ impl Runs for SqliteStore {
         self.read(move |reader| list::list(reader, &query)).await
     }
 
+    async fn first_in_line(&self, class: ClassId, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        self.read(move |reader| list::first_in_line(reader, class, limit)).await
+    }
+
     async fn cancel(
         &self,
         namespace: &str,
@@ -224,7 +228,15 @@ impl Sweeps for SqliteStore {
     }
 
     async fn due(&self, limit: u32) -> Result<Swept, StoreError> {
-        self.write(limit as usize, move |tx| sure(sweeps::due(tx, limit))).await
+        let now = self.now();
+        let rows = self.read(move |reader| sweeps::due_rows(reader, now, limit)).await?;
+        let more = rows.len() == limit as usize;
+        let mut swept = match self.due_of(rows.clone()).await {
+            Err(StoreError::Corrupt(_)) => self.due_each(rows).await?,
+            swept => swept?,
+        };
+        swept.more = more && swept.acted > 0;
+        Ok(swept)
     }
 
     async fn leases_after(
@@ -281,6 +293,33 @@ impl Replicas for SqliteStore {
 
     async fn homes(&self, replica: ReplicaId) -> Result<Homes, StoreError> {
         self.read(move |reader| replicas::homes(reader.conn(), replica)).await
+    }
+}
+
+impl SqliteStore {
+    async fn due_of(&self, rows: Vec<i64>) -> Result<Swept, StoreError> {
+        self.write(rows.len(), move |tx| sure(sweeps::due(tx, &rows))).await
+    }
+
+    /// One of them cannot be read or written: each by itself, so that it holds up nobody.
+    async fn due_each(&self, rows: Vec<i64>) -> Result<Swept, StoreError> {
+        let mut all = Swept::default();
+        for row in rows {
+            match self.due_of(vec![row]).await {
+                Ok(one) => {
+                    (all.found, all.acted) = (all.found + one.found, all.acted + one.acted);
+                    all.lost_race += one.lost_race;
+                    all.next_due = one.next_due;
+                    add_hints(&mut all.commit, one.commit);
+                }
+                Err(StoreError::Corrupt(why)) => {
+                    tracing::error!(row, why, "a run that is due cannot be handled");
+                    (all.found, all.failed) = (all.found + 1, all.failed + 1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -60,6 +60,14 @@ impl Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();
+        if matches!(
+            error,
+            rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+        ) {
+            return Self::Damaged(format!("a row holds what it cannot hold: {text}"));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(text),
             // The index of the log could not grow: nothing had been written yet.

@@ -1,7 +1,7 @@
 //! Leases as their workers need them.
 
 use crate::fault::{Done, Fault};
-use crate::rows::{column, from_text, json, prepared, runs_by_seq};
+use crate::rows::{column, from_text, json, prepared, readable, run_by_seq};
 use crate::sql;
 use outlive_core::class::MatchClass;
 use outlive_core::run::Run;
@@ -31,9 +31,11 @@ pub(crate) fn lease_row(conn: &Connection, run: Run, class: Arc<MatchClass>) -> 
 
 /// Runs whose open lease the holder has.
 pub(crate) fn open_runs(conn: &Connection, holder: Holder) -> Done<Vec<Run>> {
-    let rows = column(conn, sql::LEASES_OF, &[&holder.worker.0])?;
-    let mut runs = runs_by_seq(conn, rows)?;
-    runs.retain(|run| run.holder == Some(holder));
+    let mut runs = Vec::new();
+    for seq in column(conn, sql::LEASES_OF, &[&holder.worker.0])? {
+        let run = readable(seq, run_by_seq(conn, seq))?.flatten();
+        runs.extend(run.filter(|run| run.holder == Some(holder)));
+    }
     Ok(runs)
 }
 
@@ -43,6 +45,10 @@ pub(crate) fn leases_of(
     holder: Holder,
     class_of: impl Fn(&Run) -> Done<Arc<MatchClass>>,
 ) -> Done<Vec<LeaseRow>> {
-    let runs = open_runs(conn, holder)?;
-    runs.into_iter().map(|run| class_of(&run).and_then(|class| lease_row(conn, run, class))).collect()
+    let mut leases = Vec::new();
+    for run in open_runs(conn, holder)? {
+        let seq = run.seq;
+        leases.extend(readable(seq, class_of(&run).and_then(|class| lease_row(conn, run, class)))?);
+    }
+    Ok(leases)
 }

@@ -10,7 +10,7 @@ use crate::sql;
 use outlive_core::class::MatchClass;
 use outlive_core::options::RunOptions;
 use outlive_core::run::Run;
-use outlive_core::{Json, RunId, State};
+use outlive_core::{ClassId, Json, RunId, State, Wall};
 use outlive_store::{Page, RunQuery, RunRow};
 use rusqlite::OptionalExtension;
 use uuid::Uuid;
@@ -35,7 +35,12 @@ pub(crate) fn run_row(reader: &Reader, run: Run) -> Done<RunRow> {
     let (input, options): (String, Option<String>) =
         body.ok_or_else(|| Fault::damaged(format!("run {} has no input", run.id)))?;
     let worker_name = run.holder.map(|holder| crate::tx::worker_name(reader.conn(), holder.worker)).transpose()?;
+    let cancel_requested_at = match run.state {
+        State::Cancelling => single::<Option<i64>>(reader.conn(), sql::EVENT_CANCEL, &[&run.seq])?.flatten().map(Wall),
+        _ => None,
+    };
     Ok(RunRow {
+        cancel_requested_at,
         class: reader.class(run.class)?.class,
         input: Json::parse(input)?,
         options: from_text(options)?.unwrap_or_default(),
@@ -69,6 +74,12 @@ pub(crate) fn list(reader: &Reader, query: &RunQuery) -> Done<Page<RunRow>> {
     Ok(Page { rows, next: last.filter(|_| full) })
 }
 
+/// Ready runs of a class, in the order of claims.
+pub(crate) fn first_in_line(reader: &Reader<'_>, class: ClassId, limit: u32) -> Done<Vec<RunRow>> {
+    let rows = column(reader.conn(), sql::READY_PAGE, &[&class.0, &limit.min(SCAN)])?;
+    runs_by_seq(reader.conn(), rows)?.into_iter().map(|run| run_row(reader, run)).collect()
+}
+
 /// Rows below the cursor, newest first, out of the best index.
 fn candidates(reader: &Reader, query: &RunQuery, before: i64) -> Done<Vec<Run>> {
     let conn = reader.conn();
@@ -85,6 +96,8 @@ fn candidates(reader: &Reader, query: &RunQuery, before: i64) -> Done<Vec<Run>> 
         rows
     } else if !query.states.is_empty() && query.states.iter().all(|state| state.is_leased()) {
         column(conn, sql::LEASED_PAGE, &[&before, &SCAN])?
+    } else if query.states == [State::Held] {
+        column(conn, sql::HELD_PAGE, &[&before, &SCAN])?
     } else {
         return run_page(conn, sql::RUN_PAGE, before, SCAN);
     };

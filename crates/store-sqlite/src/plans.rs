@@ -30,6 +30,8 @@ const WALKS: &[(&str, &str)] = &[
 /// The seeks that every life makes, and the index that each must use.
 const SEEKS: &[(&str, &str)] = &[
     ("ready_after", "USING INDEX run_ready (class=? AND rank>?)"),
+    ("held_page", "USING INDEX run_held (seq<?)"),
+    ("ready_page", "USING INDEX run_ready (class=?)"),
     ("ready_first", "USING INDEX run_ready (class=?)"),
     ("run_by_id", "USING INDEX sqlite_autoindex_run_1 (id=?)"),
     ("run_by_key", "USING INDEX run_key (queue=? AND key=?)"),

@@ -66,6 +66,47 @@ pub(crate) fn runs_by_seq(conn: &Connection, rows: Vec<i64>) -> Done<Vec<Run>> {
     rows.into_iter().filter_map(|seq| run_by_seq(conn, seq).transpose()).collect()
 }
 
+/// What could be read. A row that could not be is named in the log: it must not hold up the ones beside it.
+pub(crate) fn readable<T>(row: i64, read: Done<T>) -> Done<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(Fault::Damaged(why)) => {
+            tracing::error!(row, why, "a run's row cannot be read; it is passed over");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// A page of a pass over all rows.
+#[derive(Debug, Default)]
+pub(crate) struct PassPage {
+    /// Those that can be read.
+    pub(crate) runs: Vec<Run>,
+    /// How many cannot.
+    pub(crate) unreadable: u32,
+    /// Rows of either kind.
+    pub(crate) seen: u32,
+    /// The last row of either kind.
+    pub(crate) last: i64,
+}
+
+/// The page after a row, for a pass.
+pub(crate) fn pass_page(conn: &Connection, after: i64, limit: u32) -> Done<PassPage> {
+    let mut statement = prepared(conn, sql::RUN_PAGE_UP)?;
+    let mut rows = statement.query(params![after, limit])?;
+    let mut page = PassPage { last: after, ..PassPage::default() };
+    while let Some(row) = rows.next()? {
+        page.last = row.get(0)?;
+        page.seen += 1;
+        match readable(page.last, read_run(row))? {
+            Some(run) => page.runs.push(run),
+            None => page.unreadable += 1,
+        }
+    }
+    Ok(page)
+}
+
 /// A page of runs out of a statement with the run's columns.
 pub(crate) fn run_page(conn: &Connection, sql: &'static str, from: i64, limit: u32) -> Done<Vec<Run>> {
     let mut statement = prepared(conn, sql)?;

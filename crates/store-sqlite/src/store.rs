@@ -79,6 +79,11 @@ impl SqliteStore {
         self.path.as_deref()
     }
 
+    /// The store's wall clock.
+    pub(crate) fn now(&self) -> outlive_core::Wall {
+        self.clock.wall()
+    }
+
     pub(crate) fn pulse_now(&self) -> Pulse {
         let now = self.clock.mono();
         let since = |at: u64| now.since(Mono(at));

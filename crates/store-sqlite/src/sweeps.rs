@@ -9,9 +9,10 @@ use crate::fault::Done;
 use crate::lease::lease_row;
 use crate::reader::Reader;
 use crate::report::queue_ttl;
-use crate::rows::{column, execute, prepared, run_by_seq, run_page, single, stored};
+use crate::rows::{column, execute, pass_page, prepared, readable, run_by_seq, single, stored, update_run};
 use crate::tx::Tx;
 use crate::{keys, output, serial, sql, subject, workers};
+use outlive_core::run::Run;
 use outlive_core::{Millis, Observed, State, Wall, WorkerId};
 use outlive_store::{LeaseCursor, LeaseRow, Page, Swept};
 use rusqlite::params;
@@ -31,16 +32,26 @@ pub(crate) fn advance_observed(tx: &mut Tx<'_>, to: Observed) -> Done<Observed> 
     Ok(tx.cache.observed)
 }
 
-pub(crate) fn due(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
-    let rows: Vec<i64> = column(tx.conn, sql::RUN_DUE, &[&tx.now.0, &limit])?;
-    let mut swept = Swept { more: rows.len() == limit as usize, ..Swept::default() };
-    for seq in rows {
-        let Some(run) = run_by_seq(tx.conn, seq)? else { continue };
-        swept.found += 1;
+/// Rows whose clock has run out, oldest first.
+pub(crate) fn due_rows(reader: &Reader<'_>, now: Wall, limit: u32) -> Done<Vec<i64>> {
+    column(reader.conn(), sql::RUN_DUE, &[&now.0, &limit])
+}
+
+/// What becomes of these rows, if their clocks have run out still.
+pub(crate) fn due(tx: &mut Tx<'_>, rows: &[i64]) -> Done<Swept> {
+    let mut swept = Swept { found: rows.len() as u64, ..Swept::default() };
+    for &seq in rows {
+        let Some(run) = run_by_seq(tx.conn, seq)? else {
+            swept.lost_race += 1;
+            continue;
+        };
         let policy = tx.policy(run.queue)?;
         let ttl = if run.state == State::Scheduled { queue_ttl(tx, &run, &policy)? } else { None };
         let mut edit = Edit::new(run);
-        let Some(change) = edit.run.due(ttl, tx.now) else { continue };
+        let Some(change) = edit.run.due(ttl, tx.now) else {
+            swept.lost_race += 1;
+            continue;
+        };
         edit.apply(tx, change)?;
         edit.save(tx)?;
         swept.acted += 1;
@@ -63,26 +74,36 @@ pub(crate) fn leases_after(
         let (worker, seq) = (row.get(0)?, row.get(1)?);
         last = Some((WorkerId(worker), seq));
         seen += 1;
-        if let Some(run) = run_by_seq(reader.conn(), seq)? {
-            let class = reader.class(run.class)?.class;
-            rows.push(lease_row(reader.conn(), run, class)?);
-        }
+        let read = |run: Run| lease_row(reader.conn(), run.clone(), reader.class(run.class)?.class);
+        let lease = run_by_seq(reader.conn(), seq).and_then(|run| run.map(read).transpose());
+        rows.extend(readable(seq, lease)?.flatten());
     }
     Ok(Page { rows, next: last.filter(|_| seen == limit) })
 }
 
-/// Looks at the next page of serial keys and of rows; repairs blocked flags, and counts when a pass over all rows ends.
+/// Looks at the next page of serial keys and of rows; repairs clocks and blocked flags, and counts when a pass over all rows ends.
 pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
     let mut swept = Swept::default();
     audit_slots(tx, limit, &mut swept)?;
-    let page = run_page(tx.conn, sql::RUN_PAGE_UP, tx.cache.cursors.tally.cursor, limit)?;
-    let ended = page.len() < limit as usize;
-    for run in page {
-        let tally = &mut tx.cache.cursors.tally;
-        tally.cursor = run.seq;
+    let page = pass_page(tx.conn, tx.cache.cursors.tally.cursor, limit)?;
+    let ended = page.seen < limit;
+    swept.found += u64::from(page.unreadable);
+    swept.failed += u64::from(page.unreadable);
+    let tally = &mut tx.cache.cursors.tally;
+    tally.cursor = page.last;
+    tally.unreadable += page.unreadable;
+    for mut run in page.runs {
         if run.state.is_terminal() {
             continue;
         }
+        let policy = tx.policy(run.queue)?;
+        let ttl = queue_ttl(tx, &run, &policy)?;
+        if run.wind(ttl, &policy, tx.now) {
+            update_run(tx.conn, &run)?;
+            swept.found += 1;
+            swept.acted += 1;
+        }
+        let tally = &mut tx.cache.cursors.tally;
         *tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
         if serial::audit_run(tx, &run)? | subject::audit_run(tx, &run)? {
             swept.found += 1;
@@ -138,6 +159,10 @@ fn audit_slots(tx: &mut Tx<'_>, limit: u32, swept: &mut Swept) -> Done<()> {
 
 fn correct_counts(tx: &mut Tx<'_>, swept: &mut Swept) {
     let tally = std::mem::take(&mut tx.cache.cursors.tally);
+    if tally.unreadable > 0 {
+        // What could not be read may be one of those that are counted.
+        return;
+    }
     for queue in tx.cache.queues.keys().copied().collect::<Vec<_>>() {
         for (number, state) in (0i64..).zip(0..ACTIVE_STATES) {
             let n = tally.counts.get(&(queue, number)).copied().unwrap_or(0);
@@ -175,10 +200,15 @@ pub(crate) fn retention(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
 fn retain_runs(tx: &mut Tx<'_>, limit: u32, swept: &mut Swept) -> Done<()> {
     let shortest = tx.cache.queues.values().map(|q| q.policy.retention.runs.min(q.policy.retention.output)).min();
     let Some(youngest) = shortest.map(|kept| tx.now - kept) else { return Ok(()) };
-    let page = run_page(tx.conn, sql::RUN_PAGE_UP, tx.cache.cursors.retention, limit.saturating_mul(LOOKED_AT))?;
-    let mut ended = page.len() < limit.saturating_mul(LOOKED_AT) as usize;
+    let page = pass_page(tx.conn, tx.cache.cursors.retention, limit.saturating_mul(LOOKED_AT))?;
+    let mut ended = page.seen < limit.saturating_mul(LOOKED_AT);
+    swept.found += u64::from(page.unreadable);
+    swept.failed += u64::from(page.unreadable);
+    if page.runs.is_empty() {
+        tx.cache.cursors.retention = page.last;
+    }
     let mut acted = 0;
-    for run in page {
+    for run in page.runs {
         if run.created_at > youngest {
             ended = true;
             break;

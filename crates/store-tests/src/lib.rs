@@ -125,7 +125,10 @@ macro_rules! every_test {
                 each_filter_finds_exactly_its_runs
                 ids_are_found_by_their_ends
                 other_namespaces_are_never_seen
-                open_leases_are_paged_in_order_of_workers;
+                open_leases_are_paged_in_order_of_workers
+                who_is_first_in_line_is_found_without_the_rest
+                held_runs_are_found_behind_any_number_of_others
+                a_run_that_is_cancelling_says_since_when;
             loss:
                 the_first_loss_queues_again_at_once_at_the_same_rank
                 losses_in_a_row_wait_and_then_quarantine

@@ -3,7 +3,7 @@
 use crate::World;
 use crate::build::{class_in, complete, lease};
 use crate::world::TENANT;
-use outlive_core::{Reason, RunId, State};
+use outlive_core::{Millis, Reason, RunId, State};
 use outlive_store::RunQuery;
 
 pub async fn a_page_is_newest_first_and_continues_without_gaps(w: World) {
@@ -111,4 +111,41 @@ pub async fn open_leases_are_paged_in_order_of_workers(w: World) {
     assert_eq!(seen, held);
     let of_one = w.store.leases_of(one.holder).await.unwrap();
     assert_eq!(of_one.len(), 4);
+}
+
+pub async fn who_is_first_in_line_is_found_without_the_rest(w: World) {
+    let (class, other) = (w.class("a").await, w.class("b").await);
+    let plain = w.one(&class).await.id;
+    let urgent = w.one_with(&class, |new| new.new.priority = 5).await.id;
+    w.one_with(&class, |new| new.new.hold = true).await;
+    w.one(&other).await;
+    let ids = async |limit| -> Vec<RunId> {
+        w.store.first_in_line(class.id, limit).await.unwrap().iter().map(|row| row.run.id).collect()
+    };
+    assert_eq!(ids(10).await, [urgent, plain]);
+    assert_eq!(ids(1).await, [urgent]);
+}
+
+pub async fn held_runs_are_found_behind_any_number_of_others(w: World) {
+    let class = w.class("a").await;
+    let held = w.one_with(&class, |new| new.new.hold = true).await.id;
+    for _ in 0..6 {
+        w.try_create((0..1_000).map(|_| w.draft(&class)).collect()).await.unwrap();
+    }
+    let query = RunQuery { namespace: TENANT.to_owned(), states: vec![State::Held], limit: 10, ..RunQuery::default() };
+    let page = w.store.list(query).await.unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.run.id).collect::<Vec<_>>(), [held]);
+    assert_eq!(page.next, None);
+}
+
+pub async fn a_run_that_is_cancelling_says_since_when(w: World) {
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let run = w.leased(&session, &class).await.run;
+    assert_eq!(w.get(run.id).await.cancel_requested_at, None);
+    w.pass(Millis(7));
+    let asked = w.now();
+    w.store.cancel(TENANT, run.id, Reason::Cancelled, None).await.unwrap();
+    w.pass(Millis(7));
+    w.store.cancel(TENANT, run.id, Reason::Cancelled, None).await.unwrap();
+    assert_eq!(w.get(run.id).await.cancel_requested_at, Some(asked));
 }

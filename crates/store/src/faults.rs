@@ -154,6 +154,7 @@ passed_through! {
         write create(request: CreateRequest) -> Result<Created, CreateError>;
         read get(namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
         read list(query: RunQuery) -> Result<Page<RunRow>, StoreError>;
+        read first_in_line(class: ClassId, limit: u32) -> Result<Vec<RunRow>, StoreError>;
         write cancel(namespace: &str, id: RunId, reason: Reason, note: Option<String>) -> Result<Cancelled, WriteError>;
         write release(namespace: &str, id: RunId, data: Option<Json>, idempotency: Option<Idempotency>) -> Result<Commit, WriteError>;
         write delete(namespace: &str, id: RunId) -> Result<(), WriteError>;

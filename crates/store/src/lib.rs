@@ -68,6 +68,8 @@ pub trait Runs: Send + Sync {
     async fn get(&self, namespace: &str, id: RunId) -> Result<Option<RunRow>, StoreError>;
     /// Newest first, a bounded page; a page may be short and still have a next one.
     async fn list(&self, query: RunQuery) -> Result<Page<RunRow>, StoreError>;
+    /// Ready runs of a class that are first in the order of claims.
+    async fn first_in_line(&self, class: ClassId, limit: u32) -> Result<Vec<RunRow>, StoreError>;
     /// Ends it if it waits, else asks its worker; also its children. Cancelled already: nothing. Ended otherwise:
     /// [`WriteError::Terminal`].
     async fn cancel(
@@ -167,7 +169,8 @@ pub trait Sweeps: Send + Sync {
     ) -> Result<Page<LeaseRow, LeaseCursor>, StoreError>;
     /// Classes that have a ready run: what the audit compares with the engine's hints.
     async fn ready_classes(&self) -> Result<Vec<ClassId>, StoreError>;
-    /// Repairs derived columns of waiting runs from rows alone: blocked flags of serial and business keys, queue counts.
+    /// Repairs derived columns of runs that have not ended from rows alone: clocks, blocked flags of serial and business keys,
+    /// links to subjects, queue counts.
     async fn audit_waiting(&self, limit: u32) -> Result<Swept, StoreError>;
     /// Counts the runs of a page of subjects again, and repairs the subjects' rows.
     async fn audit_subjects(&self, limit: u32) -> Result<Swept, StoreError>;

@@ -311,6 +311,8 @@ pub struct RunRow {
     pub detail: Detail,
     /// The holder's name.
     pub worker_name: Option<String>,
+    /// While it is cancelling: when somebody asked for that.
+    pub cancel_requested_at: Option<Wall>,
 }
 
 /// The detail row.
@@ -753,6 +755,12 @@ pub struct Swept {
     pub found: u64,
     /// Rows that got it.
     pub acted: u64,
+    /// Rows that wanted it no more when it came to them: somebody else was there first.
+    pub lost_race: u64,
+    /// Rows that cannot be read; they are named in the log, and hold nothing else up.
+    pub failed: u64,
+    /// Another replica does this now: nothing was looked at.
+    pub not_owner: bool,
     /// There may be more.
     pub more: bool,
     /// When the next row is due, if the tick knows.

@@ -231,6 +231,12 @@ impl Engine {
         }
     }
 
+    /// Whether the last claim out of this class found nothing that it may take before a time that has not come.
+    #[must_use]
+    pub fn waits_for_rate(&self, class: ClassId) -> bool {
+        self.matching.rate_waits.iter().any(|(_, id)| *id == class)
+    }
+
     pub(super) fn rates_due(&mut self, now: Mono) {
         let mut due = Vec::new();
         while let Some(&(at, id)) = self.matching.rate_waits.first()

@@ -90,6 +90,32 @@ impl Run {
         Some(change)
     }
 
+    /// Whether its row alone shows that its clock is wrong; that of a queued run depends on its options as well.
+    #[must_use]
+    pub const fn lacks_its_clock(&self) -> bool {
+        match self.state {
+            State::Scheduled | State::Held => self.due_at.is_none(),
+            State::Queued => self.due_at.is_some() && self.epoch.0 > 0,
+            _ => self.due_at.is_some() && !self.state.is_terminal(),
+        }
+    }
+
+    /// The audit's look at the clock of a run that has not ended (I5): one that is missing is wound up, one that runs for nobody
+    /// is stopped. Whether it was wrong.
+    pub fn wind(&mut self, queue_ttl: Option<Millis>, policy: &QueuePolicy, now: Wall) -> bool {
+        let right = match (self.state, self.due_at) {
+            (State::Scheduled, None) => Some(now),
+            (State::Held, None) => Some(now + policy.hold_ttl),
+            (State::Queued, None) if self.epoch == Epoch(0) => {
+                queue_ttl.map(|ttl| self.queued_at.unwrap_or(self.created_at) + ttl)
+            }
+            (State::Scheduled | State::Held, due) => due,
+            (State::Queued, due) if self.epoch == Epoch(0) => due,
+            _ => None,
+        };
+        std::mem::replace(&mut self.due_at, right) != right
+    }
+
     /// Somebody releases a held or scheduled run: queued now. `None` if it does not wait for that.
     #[must_use]
     pub fn release(&mut self, data: Option<Json>, queue_ttl: Option<Millis>, now: Wall) -> Option<Change> {

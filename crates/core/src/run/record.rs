@@ -51,7 +51,7 @@ pub struct Run {
     pub started_at: Option<Wall>,
     /// The end.
     pub finished_at: Option<Wall>,
-    /// The store's observed clock at the claim, and for workers that do not beat at the last sign of life.
+    /// The store's observed clock at the claim, and then at the last report about the run: what `claim_ttl` and *stalled* count from.
     pub lease_observed: Observed,
     /// The terms of the open or last lease.
     pub terms: LeaseTerms,

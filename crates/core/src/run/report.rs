@@ -62,7 +62,7 @@ impl Run {
             Fence::Repeated | Fence::Closed => return Err(self.fenced()),
         }
         if let Op::Output(frame) = item.op {
-            return self.append(frame, ctx.now);
+            return self.append(frame, ctx);
         }
         if let Some(detail) = refusal(&item.op) {
             return Err(ItemResult::Invalid { detail });
@@ -73,9 +73,7 @@ impl Run {
             return Err(ItemResult::Gap { expected: reached + 1 });
         }
         let mut change = Change::none(self);
-        if self.lease_observed < ctx.observed {
-            self.lease_observed = ctx.observed;
-        }
+        self.lease_observed = self.lease_observed.max(ctx.observed);
         if !matches!(item.op, Op::Release(_) | Op::Lost { .. }) {
             self.begin_attempt(&mut change, ctx.now);
         }
@@ -126,7 +124,7 @@ impl Run {
         }
     }
 
-    fn append(&mut self, frame: Frame, now: Wall) -> Result<Change, ItemResult> {
+    fn append(&mut self, frame: Frame, ctx: &ReportContext<'_>) -> Result<Change, ItemResult> {
         if frame.seq <= self.output.seq {
             return Err(ItemResult::Ok);
         }
@@ -137,7 +135,8 @@ impl Run {
             return Err(invalid(format!("a frame holds at most {} bytes; cut it", sizes::FRAME)));
         }
         let mut change = Change::none(self);
-        self.begin_attempt(&mut change, now);
+        self.lease_observed = self.lease_observed.max(ctx.observed);
+        self.begin_attempt(&mut change, ctx.now);
         self.push_frame(&mut change, frame);
         Ok(change)
     }

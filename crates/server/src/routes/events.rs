@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use futures_util::Stream;
-use outlive_api::events::{FeedEvent as Wire, FeedGap};
+use outlive_api::events::{FeedData, FeedEvent as Wire, FeedGap};
 use outlive_api::problem::Problem;
 use outlive_core::WorkerId;
 use outlive_core::feed::{FeedEvent, Notice, TypeFilter};
@@ -57,7 +57,7 @@ pub(crate) struct ReadQuery {
 
 /// Everything that happens.
 #[utoipa::path(get, path = "/v1/events", tag = "operations", params(ReadQuery),
-    responses((status = 200, content((Wire = "text/event-stream"), (FeedGap = "text/event-stream"))),
+    responses((status = 200, body = FeedData, content_type = "text/event-stream"),
         (status = "4XX", body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,

@@ -261,7 +261,8 @@ impl App {
             paused: queue.as_ref().is_some_and(|q| q.paused),
             running,
             max_running: queue.as_ref().and_then(|q| q.policy.max_running),
-            rated: queue.as_ref().is_some_and(|q| q.policy.rate.is_some()),
+            rated: queue.as_ref().is_some_and(|q| q.policy.rate.is_some())
+                && self.driver.look(|engine| engine.waits_for_rate(row.run.class)),
         };
         causes(&row.run, row.detail.note.as_deref(), &row.class, workers, facts)
     }
@@ -275,9 +276,11 @@ impl App {
         let silent_for = session.map(|s| s.heard_ago).filter(|ago| *ago > silent_after);
         let lease = LeaseFacts {
             silent_for,
+            start_timeout: Some(policy.start_timeout),
             run_timeout: Some(row.options.run_timeout.unwrap_or(policy.run_timeout)),
             progress_timeout: row.options.progress_timeout.or(policy.progress_timeout),
-            moved_at: row.detail.progress.as_ref().map(|p| p.at).or(row.run.started_at),
+            still_for: self.driver.look(|engine| engine.observed().now()).since(row.run.lease_observed),
+            cancel_requested_at: row.cancel_requested_at,
             cancel_grace: policy.cancel_grace,
         };
         let workers = self.catalog.workers(&row.class.namespace, self.clock.mono());

@@ -12,10 +12,20 @@ use std::sync::Arc;
 /// Leases per page.
 const PAGE: u32 = 1_000;
 
-/// One tick.
+/// One tick: parts of which none keeps another from its work.
 pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
+    let leases = leases(&app).await;
+    let ready = ready(&app).await;
+    let waiting = app.store.audit_waiting(PAGE).await.map(|page| swept(&app, page));
+    let subjects = app.store.audit_subjects(PAGE).await.map(|page| swept(&app, page));
+    let all = leases?.and(ready?).and(waiting?).and(subjects?);
+    Ok(Tick { more: false, ..all })
+}
+
+/// Every open lease is watched; what nobody watches is, from now on.
+async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
     let mut tick = Tick::default();
-    let foreign = foreign(&app).await?;
+    let foreign = foreign(app).await?;
     let mut cursor = None;
     loop {
         let page = app.store.leases_after(cursor, PAGE).await?;
@@ -53,15 +63,16 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
             break;
         }
     }
+    Ok(tick)
+}
+
+/// Every ready run is known to be ready.
+async fn ready(app: &Arc<App>) -> Result<Tick, StoreError> {
     let ready = app.store.ready_classes().await?;
     if !ready.is_empty() {
         app.input(Input::Ready(ready));
     }
-    let waiting = app.store.audit_waiting(PAGE).await?;
-    let repaired = swept(&app, waiting);
-    let counted = swept(&app, app.store.audit_subjects(PAGE).await?);
-    let found = tick.found + repaired.found + counted.found;
-    Ok(Tick { found, acted: tick.acted + repaired.acted + counted.acted, more: false })
+    Ok(Tick::default())
 }
 
 /// Workers whose home is another replica: that one watches, or loses what it has to one that does.

@@ -1,5 +1,6 @@
 //! A real server on a free port, over its real interface.
 
+mod audit;
 mod bad_input;
 mod bad_sessions;
 mod cut;

@@ -231,6 +231,9 @@ mod tests {
 
     fn phase(at: Option<i64>) -> Phase {
         Phase {
+            lost_race: 0,
+            failed_rows: 0,
+            not_owner: 0,
             name: "due".into(),
             every_ms: 1_000,
             last_success_at: at.map(Wall),

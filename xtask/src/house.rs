@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+/// Where things are promised.
+const PROMISES: &[&str] = &["docs/guarantees.md", "docs/liveness.md"];
+
 /// What the rules read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct House {
@@ -15,8 +18,8 @@ pub(crate) struct House {
     pub(crate) packages: BTreeMap<String, BTreeSet<String>>,
     /// `ARCHITECTURE.md`.
     pub(crate) architecture: String,
-    /// `docs/guarantees.md`.
-    pub(crate) guarantees: String,
+    /// Files in which something is promised, with their texts.
+    pub(crate) promises: Vec<(&'static str, String)>,
 }
 
 impl House {
@@ -30,8 +33,8 @@ impl House {
         sources.sort_by(|a, b| a.path.cmp(&b.path));
         let lock = read(&root.join("Cargo.lock"))?;
         let architecture = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
-        let guarantees = read(&root.join("docs/guarantees.md"))?;
-        Ok(Self { sources, packages: packages(&lock), architecture, guarantees })
+        let promises = PROMISES.iter().map(|file| Ok((*file, read(&root.join(file))?))).collect::<Done<_>>()?;
+        Ok(Self { sources, packages: packages(&lock), architecture, promises })
     }
 
     /// Everything that a package needs, directly or through others.

@@ -2,7 +2,7 @@
 //!
 //! | file | reads |
 //! |---|---|
-//! | `proofs` | `docs/guarantees.md`: a guarantee without a test, a test that is not there |
+//! | `proofs` | `docs/guarantees.md`, `docs/liveness.md`: a promise without a test, a test that is not there |
 //! | `layers` | `Cargo.lock`: which crate may know which |
 //! | `words` | the sources: what must not be said where |
 

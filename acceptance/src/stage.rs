@@ -82,7 +82,7 @@ impl<'a> Stage<'a> {
 
     async fn prepare(&self) -> Seen {
         let policy = QueuePolicy { lease_ttl: LEASE_TTL, cancel_grace: CANCEL_GRACE, ..QueuePolicy::default() };
-        self.client.put_queue("default", &policy).await.map_err(text)?;
+        self.client.put_queue("default", policy).await.map_err(text)?;
         self.until(async || {
             let workers = self.client.workers().await.map_err(text)?;
             let online = workers.workers.iter().any(|w| w.name == NAME && w.status == "online");

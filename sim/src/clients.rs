@@ -70,7 +70,7 @@ pub(crate) fn start(w: &mut World) {
     for (name, policy) in queues() {
         let aside = w.twin == crate::twin::Twin::TwoSteps;
         let policy = if aside { QueuePolicy { on_loss: OnLoss::Hold, ..policy } } else { policy };
-        let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy)), "a queue is made");
+        let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy.into())), "a queue is made");
         let class = MatchClass {
             namespace: NAMESPACE.to_owned(),
             queue: name.to_owned(),

@@ -16,6 +16,9 @@ pub struct Queue {
     /// Its effective policy.
     #[schema(value_type = Object)]
     pub policy: QueuePolicy,
+    /// The values of the policy that somebody set, as `name` or `outer.inner`; the others are defaults.
+    #[serde(default)]
+    pub set: Vec<String>,
     /// Runs by state.
     pub counts: Counts,
 }

@@ -5,8 +5,9 @@
 //! gives the meaning of each.
 
 use crate::report::{WireItem, WireResult};
+use outlive_core::engine::HeldInfo;
 use outlive_core::policy::{OnIsolation, Takeover};
-use outlive_core::{Epoch, HomeSeq, Json, LeaseRef, Reason, RunId};
+use outlive_core::{Epoch, HomeSeq, Json, LeaseRef, Millis, Reason, RunId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -82,6 +83,12 @@ impl Held {
     #[must_use]
     pub const fn lease(&self) -> LeaseRef {
         LeaseRef { run_id: self.run_id, epoch: self.epoch }
+    }
+
+    /// As the engine takes it.
+    #[must_use]
+    pub const fn info(&self) -> HeldInfo {
+        HeldInfo { lease: self.lease(), frozen: Millis(self.frozen_ms) }
     }
 }
 

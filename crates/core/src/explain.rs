@@ -4,9 +4,10 @@ use crate::class::{MatchClass, Mismatch, WorkerProfile};
 use crate::run::Run;
 use crate::state::{Reason, State};
 use crate::time::{Millis, Wall};
+use serde::Serialize;
 
 /// One cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
     /// A stable code of the HTTP contract.
     pub code: &'static str,

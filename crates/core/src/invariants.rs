@@ -23,7 +23,7 @@
 use crate::policy::{Liveness, derive};
 use crate::report::{Item, ItemResult, Op};
 use crate::run::{ClosedBy, Event, EventKind, Evidence, Run};
-use crate::{Epoch, Holder, LeaseRef, Millis, Reason, RunId, State};
+use crate::{Epoch, Holder, LeaseRef, Millis, Outcome, Reason, RunId, State};
 use std::collections::BTreeMap;
 
 /// What does not hold, for people.
@@ -297,13 +297,15 @@ pub fn reap_rate(in_one_second: u64, most: Option<u64>) -> Check {
     check(most.is_none_or(|most| in_one_second <= most), "I9", || format!("{in_one_second} re-queues in a second"))
 }
 
-/// I10: what ends by its worker's fault or absence costs no attempt.
+/// I10: what ends by its worker's fault or absence costs no attempt. (A lease that is taken because the work itself did not keep
+/// a limit does.)
 ///
 /// # Errors
 /// If it did.
 pub fn budgets(before: &Run, after: &Run) -> Check {
     let one_step = after.epoch == before.epoch;
-    let lost = after.closed_by == ClosedBy::Loss && before.closed_by == ClosedBy::Open;
+    let lost =
+        after.closed_by == ClosedBy::Loss && before.closed_by == ClosedBy::Open && after.outcome != Some(Outcome::User);
     check(!(one_step && lost) || after.failures == before.failures, "I10", || {
         format!("the loss of {} epoch {} used an attempt", after.id, after.epoch)
     })?;

@@ -8,6 +8,7 @@
 //! | [`run`] | what happens to a run when somebody creates, claims, reports, loses or cancels it |
 //! | [`engine`] | when a worker is dead, who gets which work, what each connection is told |
 //! | [`policy`], [`limits`], [`budget`] | the values by which they decide |
+//! | [`given`] | what somebody said of a policy, and what is default |
 //! | [`replica_name`] | what a server is called among those that share a store |
 //! | [`resources`] | what one attempt may use of its host |
 //! | [`class`] | which worker can take which run |
@@ -22,10 +23,12 @@ pub mod clock;
 pub mod engine;
 pub mod explain;
 pub mod feed;
+pub mod given;
 pub mod ids;
 pub mod invariants;
 pub mod json;
 pub mod limits;
+pub mod names;
 pub mod options;
 pub mod policy;
 pub mod replica_name;

@@ -56,6 +56,15 @@ pub struct Budgets {
     pub backoff: Backoff,
 }
 
+/// How long one attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptLimits {
+    /// Without the time in which it stands frozen.
+    pub run_timeout: Millis,
+    /// Without progress, output or checkpoint; none: off.
+    pub progress_timeout: Option<Millis>,
+}
+
 impl RunOptions {
     /// The budgets after the queue's policy.
     #[must_use]
@@ -64,6 +73,15 @@ impl RunOptions {
             max_attempts: self.max_attempts.unwrap_or(policy.max_attempts),
             max_losses: self.max_losses.unwrap_or(policy.max_losses),
             backoff: self.backoff.unwrap_or(policy.backoff),
+        }
+    }
+
+    /// How long an attempt may take, after the queue's policy.
+    #[must_use]
+    pub fn attempt_limits(&self, policy: &QueuePolicy) -> AttemptLimits {
+        AttemptLimits {
+            run_timeout: self.run_timeout.unwrap_or(policy.run_timeout),
+            progress_timeout: self.progress_timeout.or(policy.progress_timeout),
         }
     }
 

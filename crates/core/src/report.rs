@@ -138,6 +138,14 @@ pub struct Failure {
     pub last_output_seq: Option<i64>,
 }
 
+impl Failure {
+    /// A failure of which nothing but its reason is known.
+    #[must_use]
+    pub const fn of(reason: Reason) -> Self {
+        Self { reason, error: None, exit: None, retry_after: None, permanent: false, last_output_seq: None }
+    }
+}
+
 /// What a release waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {

@@ -103,15 +103,16 @@ impl CatalogCache {
 impl App {
     pub(crate) fn learn_queue(self: &Arc<Self>, queue: QueueRow) {
         let (id, liveness) = (queue.id, queue.policy.liveness());
+        let name = (queue.namespace.clone(), queue.name.clone());
         self.catalog.write(|m| {
-            m.by_name.insert((queue.namespace.clone(), queue.name.clone()), id);
+            m.by_name.insert(name.clone(), id);
             m.queues.insert(id, Arc::new(queue));
         });
-        self.input(Input::Queue(id, liveness));
+        self.input(Input::Queue(id, name, liveness));
     }
 
     pub(crate) fn learn_class(self: &Arc<Self>, row: ClassRow) {
-        self.input(Input::Class(row.id, row.queue, Arc::clone(&row.class)));
+        self.input(Input::Class(row.id, Arc::clone(&row.class)));
         self.catalog.write(|m| {
             m.classes.insert(Arc::clone(&row.class), (row.id, row.queue));
             m.by_id.insert(row.id, row);

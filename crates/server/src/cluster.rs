@@ -109,7 +109,7 @@ impl App {
             let Adopted { sessions, lost_race, next } = self.store.adopt(adoption).await?;
             taken += sessions.len();
             for (worker, leases) in sessions {
-                let leases = leases.iter().map(|row| self.lease_info(row)).collect();
+                let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
                 self.input(Input::Adopt(session_info(&worker, worker.home_seq, leases)));
             }
             if lost_race || next.is_none() {

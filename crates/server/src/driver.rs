@@ -453,7 +453,7 @@ impl App {
     pub(crate) fn claimed(self: &Arc<Self>, token: ClaimToken, holder: Holder, result: Result<Claimed, StoreError>) {
         let (result, rows, commit) = match result {
             Ok(claimed) => {
-                let leases = claimed.leases.iter().map(|row| self.lease_info(row)).collect();
+                let leases = claimed.leases.iter().filter_map(|row| self.lease_info(row)).collect();
                 let result = ClaimResult {
                     leases,
                     exhausted: claimed.exhausted,
@@ -503,14 +503,8 @@ impl App {
     }
 
     /// A lease as the engine knows it: judged by the values that its worker is given.
-    pub(crate) fn lease_info(&self, row: &LeaseRow) -> LeaseInfo {
-        LeaseInfo {
-            lease: LeaseRef { run_id: row.run.id, epoch: row.run.epoch },
-            liveness: self.catalog.policy(row.run.queue).judged_by(row.run.terms),
-            started: row.run.started_at.is_some(),
-            cancelling: row.run.state == outlive_core::State::Cancelling,
-            since: row.run.lease_observed,
-        }
+    pub(crate) fn lease_info(&self, row: &LeaseRow) -> Option<LeaseInfo> {
+        LeaseInfo::of(&row.run, &row.options, &self.catalog.policy(row.run.queue))
     }
 
     async fn write_verdict(self: &Arc<Self>, wanted: VerdictWanted) {
@@ -563,7 +557,7 @@ impl App {
             self.input(Input::Moved(holder, row.home_seq));
         } else if row.incarnation == holder.incarnation && !row.left {
             if let Ok(leases) = self.store.leases_of(holder).await {
-                let leases = leases.iter().map(|row| self.lease_info(row)).collect();
+                let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
                 self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
             }
         } else {

@@ -110,13 +110,9 @@ impl FromRequestParts<Arc<App>> for Namespace {
     }
 }
 
-/// A name of a queue, kind, worker, label, key: 1 to 200 characters without control characters.
+/// A name of a queue, kind, worker, label, key.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Fault> {
-    if name.is_empty() || name.chars().count() > sizes::NAME || name.chars().any(char::is_control) {
-        let detail = format!("must have 1 to {} characters and no control characters", sizes::NAME);
-        return Err(Fault::field(field, detail));
-    }
-    Ok(())
+    outlive_core::names::check(name).map_err(|bad| Fault::field(field, bad.to_string()))
 }
 
 /// Query parameters.

@@ -22,6 +22,8 @@ mod listen;
 mod metrics;
 mod notices;
 mod openapi;
+#[cfg(test)]
+mod policies;
 mod reply;
 mod router;
 mod routes;

@@ -250,8 +250,8 @@ impl App {
         loop {
             let page = self.store.leases_after(cursor, 1_000).await?;
             for row in &page.rows {
-                if let Some((holder, _)) = row.run.lease() {
-                    leases.entry(holder).or_default().push(self.lease_info(row));
+                if let (Some((holder, _)), Some(info)) = (row.run.lease(), self.lease_info(row)) {
+                    leases.entry(holder).or_default().push(info);
                 }
             }
             cursor = page.next;
@@ -285,7 +285,7 @@ pub(crate) fn session_info(
     let presence = match worker.presence {
         outlive_store::Presence::Session => Presence::Session,
         outlive_store::Presence::Poll(interval) => Presence::Poll(interval),
-        outlive_store::Presence::None => Presence::None,
+        outlive_store::Presence::None(interval) => Presence::None(interval),
     };
     SessionInfo {
         holder: worker.holder(),

@@ -17,6 +17,7 @@ use outlive_store::{
 /// A lease for its worker.
 pub(crate) fn lease(row: LeaseRow, policy: &QueuePolicy) -> Lease {
     let options = row.options;
+    let limits = options.attempt_limits(policy);
     Lease {
         run_id: row.run.id,
         epoch: row.run.epoch,
@@ -29,8 +30,8 @@ pub(crate) fn lease(row: LeaseRow, policy: &QueuePolicy) -> Lease {
         resume_data: row.resume_data,
         lease_ttl_ms: row.run.terms.lease_ttl.0,
         offline_grace_ms: row.run.terms.offline_grace.0,
-        run_timeout_ms: options.run_timeout.unwrap_or(policy.run_timeout).0,
-        progress_timeout_ms: options.progress_timeout.or(policy.progress_timeout).map(|t| t.0),
+        run_timeout_ms: limits.run_timeout.0,
+        progress_timeout_ms: limits.progress_timeout.map(|t| t.0),
         cancel_grace_ms: policy.cancel_grace.0,
         on_isolation: policy.on_isolation,
         takeover: row.run.terms.takeover,
@@ -115,7 +116,7 @@ fn run(row: RunRow, policy: &QueuePolicy) -> wire::Run {
         state: run.state,
         outcome: run.outcome.filter(|_| run.state.is_terminal()),
         reason,
-        reason_detail: None,
+        reason_detail: detail.reason_detail,
         reason_text: reason_text(reason, detail.note.as_deref(), detail.error.as_ref().map(|e| e.message.as_str())),
         priority: run.priority,
         attempt: run.attempt(),
@@ -158,7 +159,8 @@ fn reason_text(reason: Option<Reason>, note: Option<&str>, error: Option<&str>) 
     let reason = reason?;
     let text = reason.text();
     let error = error.filter(|e| !e.is_empty() && reason.is_of_work());
-    let note = note.filter(|_| matches!(reason, Reason::LeaseReleased | Reason::Cancelled | Reason::Superseded));
+    let told = [Reason::LeaseReleased, Reason::Cancelled, Reason::Superseded, Reason::QueueTtlExpired];
+    let note = note.filter(|_| told.contains(&reason));
     Some(match error.or(note) {
         Some(more) => format!("{text}: {more}"),
         None => text.to_owned(),
@@ -261,7 +263,7 @@ impl App {
             liveness: match row.presence {
                 Presence::Session => WireLiveness::Session,
                 Presence::Poll(_) => WireLiveness::Poll,
-                Presence::None => WireLiveness::None,
+                Presence::None(_) => WireLiveness::None,
             },
             last_heard_age_ms: age.map(|a: Millis| a.0),
             lease_ttl_ms: least.lease_ttl.0,

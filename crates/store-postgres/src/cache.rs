@@ -5,6 +5,7 @@ use crate::fault::{Done, Fault};
 use crate::sql;
 use crate::value::{get, query, single, values_of};
 use outlive_core::class::MatchClass;
+use outlive_core::given::GivenPolicy;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{ClassId, QueueId, Wall, WorkerId};
 use outlive_store::{ClassRow, QueueRow};
@@ -154,11 +155,13 @@ impl Cache {
 }
 
 pub(crate) fn read_queue(row: &Row) -> Done<QueueRow> {
+    let given: GivenPolicy = serde_json::from_str(get(row, 3)?)?;
     Ok(QueueRow {
         id: QueueId(get(row, 0)?),
         namespace: get(row, 1)?,
         name: get(row, 2)?,
-        policy: serde_json::from_str(get(row, 3)?)?,
+        policy: given.policy().clone(),
+        set: given.set(),
         paused: get(row, 4)?,
         created_at: Wall(get(row, 5)?),
     })

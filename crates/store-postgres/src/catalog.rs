@@ -10,7 +10,7 @@ use crate::value::{column, get, query, small, values_of};
 use crate::{feed, sql};
 use async_trait::async_trait;
 use outlive_core::class::MatchClass;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::{ClassId, QueueId, ReplicaId, State, Wall};
 use outlive_store::{ClassRow, Commit, QueueCounts, QueueRow, Snapshot, StoreError};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) async fn intern(tx: &mut Tx<'_>, class: &MatchClass) -> Done<ClassRow
     let (id, queue) = if let Some(row) = found.first() {
         (get(row, 0)?, QueueId(get(row, 1)?))
     } else {
-        let queue = queue_named(tx, &class.namespace, &class.queue, &QueuePolicy::default()).await?.0.id;
+        let queue = queue_named(tx, &class.namespace, &class.queue, &GivenPolicy::default()).await?.0.id;
         let made = tx.query(sql::CLASS_INSERT, values_of![queue.0, text]).await?;
         tx.hints_catalog = true;
         // Another replica was first: the next statement sees what it committed.
@@ -72,12 +72,12 @@ pub(crate) async fn intern(tx: &mut Tx<'_>, class: &MatchClass) -> Done<ClassRow
 }
 
 /// A queue by its name, made with this policy if there is none; and whether it was.
-async fn queue_named(tx: &mut Tx<'_>, namespace: &str, name: &str, policy: &QueuePolicy) -> Done<(QueueRow, bool)> {
+async fn queue_named(tx: &mut Tx<'_>, namespace: &str, name: &str, given: &GivenPolicy) -> Done<(QueueRow, bool)> {
     let named = |row: &QueueRow| row.namespace == namespace && row.name == name;
     if let Some(queue) = tx.cache.queues.values().find(|queue| named(&queue.row)) {
         return Ok((queue.row.clone(), false));
     }
-    let text = serde_json::to_string(policy)?;
+    let text = serde_json::to_string(given)?;
     let now = tx.now.0;
     let made = tx.execute(sql::QUEUE_INSERT, values_of![namespace, name, text, now]).await?;
     let rows = tx.query(sql::QUEUE_NAMED, values_of![namespace, name]).await?;
@@ -103,7 +103,7 @@ async fn changed(tx: &mut Tx<'_>) -> Done<()> {
 pub(crate) struct PutQueue {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    pub(crate) policy: QueuePolicy,
+    pub(crate) given: GivenPolicy,
 }
 
 #[async_trait]
@@ -112,11 +112,11 @@ impl Op for PutQueue {
     type Refusal = StoreError;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<QueueRow, StoreError> {
-        let (row, made) = queue_named(tx, &self.namespace, &self.name, &self.policy).await?;
+        let (row, made) = queue_named(tx, &self.namespace, &self.name, &self.given).await?;
         if made {
             return Ok(Ok(row));
         }
-        let text = serde_json::to_string(&self.policy)?;
+        let text = serde_json::to_string(&self.given)?;
         let rows = tx.query(sql::QUEUE_POLICY, values_of![row.id.0, text]).await?;
         let row = read_queue(rows.first().ok_or_else(|| Fault::damaged("a queue is not there"))?)?;
         tx.cache.queues.insert(row.id, Queue::new(row.clone()));

@@ -4,7 +4,7 @@ use crate::control::{Cancel, CancelFamily, Delete, Release};
 use crate::report::Report;
 use crate::store::PostgresStore;
 use crate::subject::AuditSubjects;
-use crate::sweeps::{AdvanceObserved, AuditWaiting, Due, Retention, WorkerGc};
+use crate::sweeps::{AdvanceObserved, AuditWaiting, Due, Expire, Retention, WorkerGc};
 use crate::value::single;
 use crate::workers::{Mark, OpenSession};
 use crate::{cache, catalog, claim, feed, history, lease, list, output, replicas, sql, subject, sweeps, workers};
@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
 use outlive_store::{
     Adopted, Adoption, AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError,
-    CreateRequest, Created, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
+    CreateRequest, Created, Expiry, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
     LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
     RegisterError, Registered, Registration, ReplicaBeat, ReplicaView, Replicas, Reported, RunQuery, RunRow, Runs,
     Snapshot, StoreError, StoreHealth, SubjectRow, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
@@ -42,9 +42,9 @@ impl Catalog for PostgresStore {
         self.write(catalog::InternClass(class)).await
     }
 
-    async fn put_queue(&self, namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError> {
+    async fn put_queue(&self, namespace: &str, name: &str, given: GivenPolicy) -> Result<QueueRow, StoreError> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        self.write(catalog::PutQueue { namespace, name, policy }).await
+        self.write(catalog::PutQueue { namespace, name, given }).await
     }
 
     async fn pause_queue(&self, queue: QueueId, paused: bool) -> Result<Option<Commit>, StoreError> {
@@ -228,6 +228,15 @@ impl Sweeps for PostgresStore {
 
     async fn due(&self, limit: u32) -> Result<Swept, StoreError> {
         self.write(Due(limit)).await
+    }
+
+    async fn overdue(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        let now = self.process_now();
+        self.read(move |reader| Box::pin(list::overdue(reader, now, limit))).await
+    }
+
+    async fn expire(&self, runs: Vec<Expiry>) -> Result<Swept, StoreError> {
+        self.write(Expire(runs)).await
     }
 
     async fn leases_after(

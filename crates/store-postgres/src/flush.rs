@@ -230,6 +230,7 @@ async fn insert_runs(conn: &Client, runs: Vec<&Run>, slots: Vec<Option<String>>)
         of(&runs, |run| run.recovery),
         of(&runs, |run| run.terms.number()),
         of(&runs, |run| run.has_subjects),
+        of(&runs, |run| stored(run.begun_observed)),
     ];
     exactly(execute(conn, sql::RUN_INSERT, values).await?, runs.len(), "new runs")
 }
@@ -264,6 +265,7 @@ async fn update_runs(conn: &Client, runs: Vec<&Run>) -> Done<()> {
         of(&runs, |run| run.key.as_deref().map(plain)),
         of(&runs, |run| run.recovery),
         of(&runs, |run| run.terms.number()),
+        of(&runs, |run| stored(run.begun_observed)),
     ];
     exactly(execute(conn, sql::RUN_UPDATE, values).await?, runs.len(), "runs")
 }
@@ -280,6 +282,7 @@ async fn touch_runs(conn: &Client, runs: Vec<&Run>) -> Done<()> {
         of(&runs, |run| run.output.bytes),
         of(&runs, |run| run.output.marker),
         of(&runs, |run| run.recovery),
+        of(&runs, |run| stored(run.begun_observed)),
     ];
     exactly(execute(conn, sql::RUN_TOUCH, values).await?, runs.len(), "runs")
 }
@@ -311,6 +314,7 @@ async fn put_details(conn: &Client, details: &BTreeMap<i64, DetailPatch>) -> Don
         texts(&|patch| to_text(patch.exit.as_ref()))?,
         of(&patches, |patch| patch.note.as_deref().map(plain)),
         json(|patch| &patch.resume_data),
+        json(|patch| &patch.reason_detail),
     ];
     execute(conn, sql::DETAIL_PUT, values).await.map(drop)
 }

@@ -52,6 +52,17 @@ pub(crate) async fn run_row(reader: &Reader<'_>, run: Run) -> Done<RunRow> {
     })
 }
 
+/// Runs that nobody has ever taken and that have waited longer than they may.
+pub(crate) async fn overdue(reader: &Reader<'_>, now: Option<Wall>, limit: u32) -> Done<Vec<RunRow>> {
+    let rows = query(reader.conn(), sql::RUN_OVERDUE, values_of![now.map(|at| at.0), i64::from(limit)]).await?;
+    let seqs = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
+    let mut all = Vec::with_capacity(seqs.len());
+    for run in runs_by_seq(reader.conn(), seqs).await? {
+        all.push(run_row(reader, run).await?);
+    }
+    Ok(all)
+}
+
 pub(crate) async fn list(reader: &Reader<'_>, wanted: &RunQuery) -> Done<Page<RunRow>> {
     let limit = wanted.limit.clamp(1, SCAN) as usize;
     let before = wanted.cursor.unwrap_or(i64::MAX);

@@ -135,7 +135,7 @@ impl Pending {
     pub(crate) fn put_detail(&mut self, loaded: &mut Loaded, seq: i64, patch: DetailPatch) {
         loaded.patch(seq, &patch);
         let all = self.details.entry(seq).or_default();
-        let DetailPatch { checkpoint, progress, result, error, exit, resume_data, note } = patch;
+        let DetailPatch { checkpoint, progress, result, error, exit, resume_data, note, reason_detail } = patch;
         all.checkpoint = checkpoint.or(all.checkpoint.take());
         all.progress = progress.or(all.progress.take());
         all.result = result.or(all.result.take());
@@ -143,5 +143,6 @@ impl Pending {
         all.exit = exit.or(all.exit.take());
         all.resume_data = resume_data.or(all.resume_data.take());
         all.note = note.or(all.note.take());
+        all.reason_detail = reason_detail.or(all.reason_detail.take());
     }
 }

@@ -41,6 +41,7 @@ const SEEKS: &[(&str, &str)] = &[
     ("run_touch", "run_pkey"),
     ("run_by_key", "run_key"),
     ("run_due", "run_due"),
+    ("run_overdue", "run_overdue"),
     ("lease_body", "run_input_pkey"),
     ("means", "run_input_pkey"),
     ("leases_of", "run_leased"),

@@ -78,6 +78,7 @@ fn read_run(row: &Row) -> Done<Run> {
         recovery: get(row, 30)?,
         terms: LeaseTerms::from_number(get(row, 31)?),
         has_subjects: get(row, 32)?,
+        begun_observed: observed(get(row, 33)?),
     })
 }
 
@@ -163,6 +164,7 @@ pub(crate) async fn detail(conn: &Client, seq: i64) -> Done<Detail> {
         exit: from_text(get(row, 4)?)?,
         note: get(row, 5)?,
         resume_data: json(get(row, 6)?)?.filter(|data| !data.is_null()),
+        reason_detail: json(get(row, 7)?)?,
     })
 }
 

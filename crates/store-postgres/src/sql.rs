@@ -134,6 +134,7 @@ statements! {
     RUN_LOCK_READY = "run_lock_ready",
     RUN_LOCK_SEQS = "run_lock_seqs",
     RUN_NEXT_DUE = "run_next_due",
+    RUN_OVERDUE = "run_overdue",
     RUN_PAGE = "run_page",
     RUN_PAGE_UP = "run_page_up",
     RUN_SEQS = "run_seqs",

@@ -12,8 +12,8 @@ use crate::value::{execute, query};
 use crate::writer::Writer;
 use crate::{sql, tls};
 use futures_util::future::{BoxFuture, join};
-use outlive_core::ReplicaId;
 use outlive_core::clock::Clock;
+use outlive_core::{ReplicaId, Wall};
 use outlive_store::{Pulse, StoreError};
 use std::future::Future;
 use std::sync::Arc;
@@ -61,6 +61,7 @@ pub struct PostgresStore {
     known: Arc<Known>,
     signs: Arc<Signs>,
     clock: Arc<dyn Clock>,
+    time: Time,
     pub(crate) notices: Notices,
     /// The state of queues and classes that was told last.
     pub(crate) catalog: AtomicI64,
@@ -140,11 +141,17 @@ impl PostgresStore {
             known,
             signs,
             clock,
+            time: options.time,
             notices,
             catalog: AtomicI64::new(0),
             replica,
             location,
         })
+    }
+
+    /// The store's time, if it is not the database's.
+    pub(crate) fn process_now(&self) -> Option<Wall> {
+        (self.time == Time::Process).then(|| self.clock.wall())
     }
 
     pub(crate) fn pulse_now(&self) -> Pulse {

@@ -15,7 +15,7 @@ use crate::value::{get, query, single, small, values_of};
 use crate::{keys, output, serial, sql, subject, submit, workers};
 use async_trait::async_trait;
 use outlive_core::{Millis, Observed, QueueId, State, Wall, WorkerId};
-use outlive_store::{Commit, LeaseCursor, LeaseRow, Page, StoreError, Swept};
+use outlive_store::{Commit, Expiry, LeaseCursor, LeaseRow, Page, StoreError, Swept};
 
 /// Kept events of runs, and the feed.
 const EVENTS_KEPT: Millis = Millis::hours(7 * 24);
@@ -82,6 +82,39 @@ impl Op for Due {
         let rows = tx.query(sql::RUN_NEXT_DUE, &[]).await?;
         let next: Option<Option<i64>> = rows.first().map(|row| get(row, 0)).transpose()?;
         swept.next_due = next.flatten().map(Wall);
+        Ok(Ok(swept))
+    }
+
+    fn finish(&self, answer: &mut Swept, _: &Tx<'_>, hints: Commit) {
+        answer.commit = hints;
+    }
+}
+
+/// What nobody took in time ends.
+pub(crate) struct Expire(pub(crate) Vec<Expiry>);
+
+#[async_trait]
+impl Op for Expire {
+    type Answer = Swept;
+    type Refusal = StoreError;
+
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
+        let ids: Vec<_> = self.0.iter().map(|expiry| expiry.id).collect();
+        tx.lock_ids(&ids).await?;
+        let mut swept = Swept::default();
+        for expiry in &self.0 {
+            swept.found += 1;
+            let Some(run) = tx.run_by_id(expiry.id).await? else { continue };
+            let mut edit = Edit::new(run);
+            let Some(change) = edit.run.expire_unclaimed(&expiry.because, tx.now) else { continue };
+            edit.apply(tx, change).await?;
+            edit.save(tx).await?;
+            swept.acted += 1;
+        }
         Ok(Ok(swept))
     }
 

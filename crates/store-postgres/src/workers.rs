@@ -26,7 +26,8 @@ fn presence_number(presence: Presence) -> i64 {
     match presence {
         Presence::Session => 0,
         Presence::Poll(interval) => i64::try_from(interval.0.max(1)).unwrap_or(i64::MAX),
-        Presence::None => -1,
+        Presence::None(None) => -1,
+        Presence::None(Some(interval)) => -1 - i64::try_from(interval.0).unwrap_or(i64::MAX - 1),
     }
 }
 
@@ -34,7 +35,7 @@ fn presence(number: i64) -> Presence {
     match u64::try_from(number) {
         Ok(0) => Presence::Session,
         Ok(interval) => Presence::Poll(Millis(interval)),
-        Err(_) => Presence::None,
+        Err(_) => Presence::None(u64::try_from(-1 - number).ok().filter(|&interval| interval > 0).map(Millis)),
     }
 }
 

@@ -71,7 +71,7 @@ impl Cluster {
 
     async fn class(&self, queue: &str, policy: QueuePolicy) -> ClassRow {
         let store = &self.replicas[0].store;
-        store.put_queue("default", queue, policy).await.expect("a queue");
+        store.put_queue("default", queue, policy.into()).await.expect("a queue");
         let class = outlive_core::class::MatchClass {
             namespace: "default".into(),
             queue: queue.into(),
@@ -379,7 +379,7 @@ fn a_policy_that_one_replica_sets_holds_on_the_others() {
         there.create((0..6).map(|_| cluster.draft(&class)).collect()).await;
         assert_eq!(there.claim(&class, 1).await.len(), 1);
         here.store
-            .put_queue("default", "policy", QueuePolicy { max_running: Some(2), ..QueuePolicy::default() })
+            .put_queue("default", "policy", QueuePolicy { max_running: Some(2), ..QueuePolicy::default() }.into())
             .await
             .expect("a queue");
         assert_eq!(there.claim(&class, 4).await.len(), 1, "one of two was leased");

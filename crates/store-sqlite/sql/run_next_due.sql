@@ -1,1 +1,1 @@
-SELECT min(due_at) FROM run WHERE due_at IS NOT NULL
+SELECT min(due_at) FROM run WHERE due_at IS NOT NULL AND state < 2

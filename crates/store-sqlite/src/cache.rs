@@ -5,6 +5,7 @@ use crate::fault::Done;
 use crate::rows::{column, known, observed, prepared, single};
 use crate::sql;
 use outlive_core::class::MatchClass;
+use outlive_core::given::GivenPolicy;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{ClassId, Observed, QueueId, State, Wall};
 use outlive_store::{ClassRow, QueueRow};
@@ -197,12 +198,14 @@ pub(crate) fn queues(conn: &Connection) -> Done<Vec<QueueRow>> {
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        let policy: String = row.get(3)?;
+        let given: String = row.get(3)?;
+        let given: GivenPolicy = serde_json::from_str(&given)?;
         all.push(QueueRow {
             id: QueueId(row.get(0)?),
             namespace: row.get(1)?,
             name: row.get(2)?,
-            policy: serde_json::from_str(&policy)?,
+            policy: given.policy().clone(),
+            set: given.set(),
             paused: row.get(4)?,
             created_at: Wall(row.get(5)?),
         });

@@ -6,7 +6,7 @@ use crate::rows::{execute, observed, prepared};
 use crate::tx::Tx;
 use crate::{feed, sql};
 use outlive_core::class::MatchClass;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::{ClassId, QueueId, ReplicaId, State, Wall};
 use outlive_store::{ClassRow, Commit, QueueCounts, QueueRow, Snapshot};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -36,7 +36,7 @@ pub(crate) fn intern_class(tx: &mut Tx<'_>, class: &MatchClass) -> Done<ClassRow
     }
     let queue = match queue_named(tx, &class.namespace, &class.queue) {
         Some(queue) => queue,
-        None => add_queue(tx, &class.namespace, &class.queue, QueuePolicy::default())?.id,
+        None => add_queue(tx, &class.namespace, &class.queue, &GivenPolicy::default())?.id,
     };
     // Sets and maps are ordered, so equal classes have equal texts.
     let text = serde_json::to_string(class)?;
@@ -51,14 +51,15 @@ fn queue_named(tx: &Tx<'_>, namespace: &str, name: &str) -> Option<QueueId> {
     tx.cache.queues.values().find(|queue| named(&queue.row)).map(|queue| queue.row.id)
 }
 
-fn add_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, policy: QueuePolicy) -> Done<QueueRow> {
-    let text = serde_json::to_string(&policy)?;
+fn add_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, given: &GivenPolicy) -> Done<QueueRow> {
+    let text = serde_json::to_string(given)?;
     prepared(tx.conn, sql::QUEUE_INSERT)?.execute(params![namespace, name, text, tx.now.0])?;
     let row = QueueRow {
         id: QueueId(tx.conn.last_insert_rowid()),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        policy,
+        policy: given.policy().clone(),
+        set: given.set(),
         paused: false,
         created_at: tx.now,
     };
@@ -66,15 +67,16 @@ fn add_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, policy: QueuePolicy) 
     Ok(row)
 }
 
-pub(crate) fn put_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, policy: &QueuePolicy) -> Done<QueueRow> {
+pub(crate) fn put_queue(tx: &mut Tx<'_>, namespace: &str, name: &str, given: &GivenPolicy) -> Done<QueueRow> {
     let Some(id) = queue_named(tx, namespace, name) else {
-        return add_queue(tx, namespace, name, policy.clone());
+        return add_queue(tx, namespace, name, given);
     };
-    let text = serde_json::to_string(policy)?;
+    let text = serde_json::to_string(given)?;
     execute(tx.conn, sql::QUEUE_POLICY, &[&id.0, &text])?;
     let Some(queue) = tx.cache.queues.get_mut(&id) else { return tx.queue(id).map(|queue| queue.row.clone()) };
-    queue.row.policy = policy.clone();
-    queue.policy = Arc::new(policy.clone());
+    queue.row.policy = given.policy().clone();
+    queue.row.set = given.set();
+    queue.policy = Arc::new(given.policy().clone());
     Ok(queue.row.clone())
 }
 

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
 use outlive_store::{
     Adopted, Adoption, AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError,
-    CreateRequest, Created, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
+    CreateRequest, Created, Expiry, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
     LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
     RegisterError, Registered, Registration, ReplicaBeat, ReplicaView, Replicas, Reported, RunQuery, RunRow, Runs,
     Snapshot, StoreError, StoreHealth, SubjectRow, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers, WriteError,
@@ -38,7 +38,7 @@ impl Catalog for SqliteStore {
         self.write(1, move |tx| sure(catalog::intern_class(tx, &class))).await
     }
 
-    async fn put_queue(&self, namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError> {
+    async fn put_queue(&self, namespace: &str, name: &str, policy: GivenPolicy) -> Result<QueueRow, StoreError> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         self.write(1, move |tx| sure(catalog::put_queue(tx, &namespace, &name, &policy))).await
     }
@@ -228,7 +228,7 @@ impl Sweeps for SqliteStore {
     }
 
     async fn due(&self, limit: u32) -> Result<Swept, StoreError> {
-        let now = self.now();
+        let now = self.wall();
         let rows = self.read(move |reader| sweeps::due_rows(reader, now, limit)).await?;
         let more = rows.len() == limit as usize;
         let mut swept = match self.due_of(rows.clone()).await {
@@ -237,6 +237,15 @@ impl Sweeps for SqliteStore {
         };
         swept.more = more && swept.acted > 0;
         Ok(swept)
+    }
+
+    async fn overdue(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        let now = self.wall();
+        self.read(move |reader| list::overdue(reader, now, limit)).await
+    }
+
+    async fn expire(&self, runs: Vec<Expiry>) -> Result<Swept, StoreError> {
+        self.write(runs.len(), move |tx| sure(sweeps::expire(tx, &runs))).await
     }
 
     async fn leases_after(

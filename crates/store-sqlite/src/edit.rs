@@ -159,6 +159,7 @@ pub(crate) fn put_detail(tx: &Tx<'_>, seq: i64, patch: &DetailPatch) -> Done<()>
         to_text(patch.exit.as_ref())?,
         patch.note,
         patch.resume_data.as_ref().map(Json::text),
+        patch.reason_detail.as_ref().map(Json::text),
     ])?;
     Ok(())
 }

@@ -50,6 +50,12 @@ pub(crate) fn run_row(reader: &Reader, run: Run) -> Done<RunRow> {
     })
 }
 
+/// Runs that nobody has ever taken and that have waited longer than they may.
+pub(crate) fn overdue(reader: &Reader, now: Wall, limit: u32) -> Done<Vec<RunRow>> {
+    let rows = column(reader.conn(), sql::RUN_OVERDUE, &[&now.0, &limit])?;
+    runs_by_seq(reader.conn(), rows)?.into_iter().map(|run| run_row(reader, run)).collect()
+}
+
 pub(crate) fn list(reader: &Reader, query: &RunQuery) -> Done<Page<RunRow>> {
     let limit = query.limit.clamp(1, SCAN) as usize;
     let before = query.cursor.unwrap_or(i64::MAX);

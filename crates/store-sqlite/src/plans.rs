@@ -36,6 +36,7 @@ const SEEKS: &[(&str, &str)] = &[
     ("run_by_id", "USING INDEX sqlite_autoindex_run_1 (id=?)"),
     ("run_by_key", "USING INDEX run_key (queue=? AND key=?)"),
     ("run_due", "USING INDEX run_due (due_at>? AND due_at<?)"),
+    ("run_overdue", "USING INDEX run_overdue (due_at>? AND due_at<?)"),
     ("leases_of", "USING INDEX run_leased (worker=?)"),
     ("leases_after", "USING INDEX run_leased (worker>?)"),
     ("serial_waiting", "USING INDEX run_serial (slot=?)"),

@@ -166,6 +166,7 @@ fn read_run(row: &Row<'_>) -> Done<Run> {
         recovery: optional(30)?,
         terms: LeaseTerms::from_number(row.get(31)?),
         has_subjects: row.get(32)?,
+        begun_observed: observed(row.get(33)?),
     })
 }
 
@@ -215,6 +216,7 @@ pub(crate) fn insert_run(conn: &Connection, run: &Run, namespace: &str) -> Done<
         run.recovery,
         run.terms.number(),
         run.has_subjects,
+        stored(run.begun_observed),
     ])?;
     Ok(())
 }
@@ -248,6 +250,7 @@ pub(crate) fn update_run(conn: &Connection, run: &Run) -> Done<()> {
         run.key,
         run.recovery,
         run.terms.number(),
+        stored(run.begun_observed),
     ])?;
     one_row(changed)
 }
@@ -264,6 +267,7 @@ pub(crate) fn touch_run(conn: &Connection, run: &Run) -> Done<()> {
         run.output.bytes,
         run.output.marker,
         run.recovery,
+        stored(run.begun_observed),
     ])?;
     one_row(changed)
 }
@@ -362,6 +366,7 @@ pub(crate) fn detail(conn: &Connection, seq: i64) -> Done<Detail> {
         exit: from_text(row.get(4)?)?,
         note: row.get(5)?,
         resume_data: json(row.get(6)?)?.filter(|data| !data.is_null()),
+        reason_detail: json(row.get(7)?)?,
     })
 }
 

@@ -116,6 +116,7 @@ statements! {
     RUN_INSERT = "run_insert",
     RUN_MAX_SEQ = "run_max_seq",
     RUN_NEXT_DUE = "run_next_due",
+    RUN_OVERDUE = "run_overdue",
     RUN_PAGE = "run_page",
     RUN_PAGE_UP = "run_page_up",
     RUN_RENEW = "run_renew",

@@ -9,7 +9,7 @@ use crate::writer::Writer;
 use crate::{db, open};
 use outlive_core::clock::Clock;
 use outlive_core::run::Run;
-use outlive_core::{Millis, Mono, RunId};
+use outlive_core::{Millis, Mono, RunId, Wall};
 use outlive_store::{Pulse, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -80,7 +80,7 @@ impl SqliteStore {
     }
 
     /// The store's wall clock.
-    pub(crate) fn now(&self) -> outlive_core::Wall {
+    pub(crate) fn wall(&self) -> Wall {
         self.clock.wall()
     }
 

@@ -9,12 +9,12 @@ use crate::fault::Done;
 use crate::lease::lease_row;
 use crate::reader::Reader;
 use crate::report::queue_ttl;
-use crate::rows::{column, execute, pass_page, prepared, readable, run_by_seq, single, stored, update_run};
+use crate::rows::{column, execute, pass_page, prepared, readable, run_by_id, run_by_seq, single, stored, update_run};
 use crate::tx::Tx;
 use crate::{keys, output, serial, sql, subject, workers};
 use outlive_core::run::Run;
 use outlive_core::{Millis, Observed, State, Wall, WorkerId};
-use outlive_store::{LeaseCursor, LeaseRow, Page, Swept};
+use outlive_store::{Expiry, LeaseCursor, LeaseRow, Page, Swept};
 use rusqlite::params;
 
 /// Kept events of runs, and the feed.
@@ -57,6 +57,22 @@ pub(crate) fn due(tx: &mut Tx<'_>, rows: &[i64]) -> Done<Swept> {
         swept.acted += 1;
     }
     swept.next_due = single::<Option<i64>>(tx.conn, sql::RUN_NEXT_DUE, &[])?.flatten().map(Wall);
+    swept.commit = tx.take_hints();
+    Ok(swept)
+}
+
+/// Ends those that are still overdue.
+pub(crate) fn expire(tx: &mut Tx<'_>, runs: &[Expiry]) -> Done<Swept> {
+    let mut swept = Swept::default();
+    for expiry in runs {
+        swept.found += 1;
+        let Some(run) = run_by_id(tx.conn, expiry.id)? else { continue };
+        let mut edit = Edit::new(run);
+        let Some(change) = edit.run.expire_unclaimed(&expiry.because, tx.now) else { continue };
+        edit.apply(tx, change)?;
+        edit.save(tx)?;
+        swept.acted += 1;
+    }
     swept.commit = tx.take_hints();
     Ok(swept)
 }

@@ -3,6 +3,7 @@
 use crate::World;
 use crate::build::{class, class_in, complete, lease};
 use crate::world::TENANT;
+use outlive_core::given::GivenPolicy;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{Millis, Observed};
 
@@ -26,9 +27,18 @@ pub async fn a_class_keeps_its_number_and_makes_its_queue(w: World) {
 pub async fn a_policy_is_replaced_and_read_back(w: World) {
     let class = w.class("a").await;
     let policy = QueuePolicy { max_attempts: 7, max_running: Some(3), ..QueuePolicy::default() };
-    let put = w.store.put_queue(TENANT, "a", policy.clone()).await.unwrap();
+    let put = w.store.put_queue(TENANT, "a", policy.clone().into()).await.unwrap();
     assert_eq!((put.id, &put.policy), (class.queue, &policy));
     assert_eq!(w.store.load().await.unwrap().queues[0], put);
+}
+
+pub async fn what_was_said_of_a_policy_is_told_apart_from_the_defaults(w: World) {
+    w.class("plain").await;
+    let given: GivenPolicy = serde_json::from_str(r#"{"max_attempts":3,"backoff":{"max":"1m"}}"#).unwrap();
+    let put = w.store.put_queue(TENANT, "a", given).await.unwrap();
+    assert_eq!(put.set, ["backoff.max", "max_attempts"], "also a value that is the default, if somebody said it");
+    let loaded = w.store.load().await.unwrap().queues;
+    assert_eq!((loaded[0].set.len(), &loaded[1]), (0, &put));
 }
 
 pub async fn a_fresh_store_has_a_generation_and_nothing_else(w: World) {

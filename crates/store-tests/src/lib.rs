@@ -21,6 +21,7 @@ pub mod feed;
 pub mod fence;
 pub mod idempotency;
 pub mod keys;
+pub mod limits;
 pub mod lists;
 pub mod loss;
 pub mod lost_replies;
@@ -61,6 +62,7 @@ macro_rules! every_test {
             catalog:
                 a_class_keeps_its_number_and_makes_its_queue
                 a_policy_is_replaced_and_read_back
+                what_was_said_of_a_policy_is_told_apart_from_the_defaults
                 a_fresh_store_has_a_generation_and_nothing_else
                 counts_follow_every_state
                 the_pulse_is_since_the_last_commit
@@ -120,6 +122,12 @@ macro_rules! every_test {
                 a_replaced_leased_run_is_cancelled_and_the_new_one_waits_for_it
                 a_replacement_of_a_replacement_waits_for_the_same_lease
                 a_key_is_free_when_its_run_has_ended;
+            limits:
+                a_start_or_claim_that_took_too_long_is_a_loss_and_queued
+                work_without_progress_costs_an_attempt_and_is_tried_again_until_it_timed_out
+                an_attempt_that_ran_too_long_ends_its_run_and_its_worker_is_told
+                the_row_keeps_when_an_attempt_began_and_when_it_last_said_something
+                a_declared_interval_is_kept;
             lists:
                 a_page_is_newest_first_and_continues_without_gaps
                 each_filter_finds_exactly_its_runs

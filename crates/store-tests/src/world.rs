@@ -114,7 +114,7 @@ impl World {
 
     /// A queue with a policy, and its class.
     pub async fn queue(&self, name: &str, policy: QueuePolicy) -> (QueueRow, ClassRow) {
-        let queue = self.store.put_queue(TENANT, name, policy).await.expect("a queue");
+        let queue = self.store.put_queue(TENANT, name, policy.into()).await.expect("a queue");
         (queue, self.class(name).await)
     }
 

@@ -17,7 +17,7 @@
 
 use crate::{
     Adopted, Adoption, AttemptRow, Cancelled, Catalog, ClaimOrder, Claimed, ClassRow, Commit, CreateError,
-    CreateRequest, Created, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
+    CreateRequest, Created, Expiry, FeedFrom, FeedPage, History, Idempotency, Joined, LeaseCursor, LeaseRow, Leases,
     LoseOutcome, Opened, OutputPage, OutputQuery, Page, Pulse, QueueCounts, QueueRow, RecoveryQuery, RecoveryRow,
     RegisterError, Registered, Registration, ReplicaBeat, ReplicaView, Replicas, Reported, RunQuery, RunRow, Runs,
     Snapshot, Store, StoreError, StoreHealth, SubjectRow, Sweeps, Swept, Verdict, WorkerMark, WorkerRow, Workers,
@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::report::Item;
 use outlive_core::run::Event;
 use outlive_core::{ClassId, Holder, Json, Millis, Observed, QueueId, Reason, ReplicaId, RunId, Wall, WorkerId};
@@ -144,7 +144,7 @@ passed_through! {
     Catalog {
         read load() -> Result<Snapshot, StoreError>;
         write intern_class(class: MatchClass) -> Result<ClassRow, StoreError>;
-        write put_queue(namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError>;
+        write put_queue(namespace: &str, name: &str, policy: GivenPolicy) -> Result<QueueRow, StoreError>;
         write pause_queue(queue: QueueId, paused: bool) -> Result<Option<Commit>, StoreError>;
         read queue_counts(queue: QueueId) -> Result<QueueCounts, StoreError>;
         read health() -> Result<StoreHealth, StoreError>;
@@ -184,6 +184,8 @@ passed_through! {
     Sweeps {
         write advance_observed(to: Observed) -> Result<Observed, StoreError>;
         write due(limit: u32) -> Result<Swept, StoreError>;
+        read overdue(limit: u32) -> Result<Vec<RunRow>, StoreError>;
+        write expire(runs: Vec<Expiry>) -> Result<Swept, StoreError>;
         read leases_after(cursor: Option<LeaseCursor>, limit: u32) -> Result<Page<LeaseRow, LeaseCursor>, StoreError>;
         read ready_classes() -> Result<Vec<ClassId>, StoreError>;
         write audit_waiting(limit: u32) -> Result<Swept, StoreError>;

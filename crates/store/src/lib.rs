@@ -36,7 +36,7 @@ use async_trait::async_trait;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::Homes;
 use outlive_core::feed::Notice;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::report::Item;
 use outlive_core::{ClassId, Holder, Json, Observed, QueueId, Reason, RunId, Wall, WorkerId};
 
@@ -47,8 +47,8 @@ pub trait Catalog: Send + Sync {
     async fn load(&self) -> Result<Snapshot, StoreError>;
     /// The number of a match class; creates it, and its queue with default policy, at first use.
     async fn intern_class(&self, class: MatchClass) -> Result<ClassRow, StoreError>;
-    /// Creates a queue or replaces its policy.
-    async fn put_queue(&self, namespace: &str, name: &str, policy: QueuePolicy) -> Result<QueueRow, StoreError>;
+    /// Creates a queue or replaces its policy. Only what was said is kept: the rest follows the defaults.
+    async fn put_queue(&self, namespace: &str, name: &str, policy: GivenPolicy) -> Result<QueueRow, StoreError>;
     /// Pauses (no claims) or resumes. `None`: no such queue. The commit names the classes that may be ready.
     async fn pause_queue(&self, queue: QueueId, paused: bool) -> Result<Option<Commit>, StoreError>;
     /// Counts by state, kept as rows and never counted on request.
@@ -159,8 +159,14 @@ pub trait History: Send + Sync {
 pub trait Sweeps: Send + Sync {
     /// Sets the observed clock forward; never back. Returns what it is now. Also the store's sign of life.
     async fn advance_observed(&self, to: Observed) -> Result<Observed, StoreError>;
-    /// Scheduled runs that are due, held and queued runs that expired; at most `limit`.
+    /// Scheduled runs that are due, held runs that expired; at most `limit`.
     async fn due(&self, limit: u32) -> Result<Swept, StoreError>;
+    /// Queued runs that nobody has ever taken and that have waited longer than they may, the longest overdue first. To be ended by
+    /// [`expire`](Self::expire), once it is known what kept them from being taken.
+    async fn overdue(&self, limit: u32) -> Result<Vec<RunRow>, StoreError>;
+    /// Ends those of these runs that are still overdue. One that was claimed or cancelled meanwhile is a lost race: found, and
+    /// not acted upon.
+    async fn expire(&self, runs: Vec<Expiry>) -> Result<Swept, StoreError>;
     /// Open leases in (worker, run) order after a cursor, for the audit and for start-up.
     async fn leases_after(
         &self,

@@ -2,6 +2,7 @@
 
 use outlive_core::class::{MatchClass, WorkerProfile};
 use outlive_core::engine::{OwnRow, PeerRow, Seat};
+use outlive_core::explain::Cause;
 use outlive_core::options::RunOptions;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::report::{ErrorReport, ExitReport, Frame, ItemResult};
@@ -46,6 +47,8 @@ pub struct QueueRow {
     pub name: String,
     /// Its policy.
     pub policy: QueuePolicy,
+    /// The values of it that somebody set, as `name` or `outer.inner`; the others are defaults.
+    pub set: Vec<String>,
     /// No claims.
     pub paused: bool,
     /// First use.
@@ -330,6 +333,8 @@ pub struct Detail {
     pub exit: Option<ExitReport>,
     /// For people.
     pub note: Option<String>,
+    /// Details of the run's reason, for programs.
+    pub reason_detail: Option<Json>,
     /// For the next attempt.
     pub resume_data: Option<Json>,
 }
@@ -407,8 +412,8 @@ pub enum Presence {
     Session,
     /// Requests, at least one in each interval.
     Poll(Millis),
-    /// Not at all: `claim_ttl` only.
-    None,
+    /// Not at all: `claim_ttl` only. It may have declared an interval for the runs that it names in beats all the same.
+    None(Option<Millis>),
 }
 
 /// The answer to a registration.
@@ -746,6 +751,15 @@ pub struct SubjectRow {
     pub subject: outlive_core::subject::Subject,
     /// Active runs of it, newest first; not all if there are many.
     pub active: Vec<RunRow>,
+}
+
+/// A run that nobody took in time, with what kept it from being taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Which.
+    pub id: RunId,
+    /// The causes of explain; may be none if nothing is known.
+    pub because: Vec<Cause>,
 }
 
 /// What a tick did.

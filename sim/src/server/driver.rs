@@ -10,7 +10,7 @@ use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Input, LeaseInfo, Presence, Say, SessionInfo,
 };
 use outlive_core::invariants;
-use outlive_core::{Holder, HomeSeq, LeaseRef, RunId, State};
+use outlive_core::{Holder, HomeSeq, RunId};
 use outlive_store::{ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, Workers as _};
 use std::collections::BTreeMap;
 
@@ -124,7 +124,7 @@ pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: 
     let (result, rows, commit) = match result {
         Ok(claimed) => {
             let result = ClaimResult {
-                leases: claimed.leases.iter().map(|row| lease_info(w, row)).collect(),
+                leases: claimed.leases.iter().filter_map(|row| lease_info(w, row)).collect(),
                 exhausted: claimed.exhausted,
                 lost_race: claimed.lost_race,
                 retry_after: claimed.retry_after,
@@ -167,14 +167,8 @@ pub(crate) fn hinted(w: &mut World, commit: Commit) {
     }
 }
 
-pub(crate) fn lease_info(w: &World, row: &LeaseRow) -> LeaseInfo {
-    LeaseInfo {
-        lease: LeaseRef { run_id: row.run.id, epoch: row.run.epoch },
-        liveness: w.policy(row.run.queue).judged_by(row.run.terms),
-        started: row.run.started_at.is_some(),
-        cancelling: row.run.state == State::Cancelling,
-        since: row.run.lease_observed,
-    }
+pub(crate) fn lease_info(w: &World, row: &LeaseRow) -> Option<LeaseInfo> {
+    LeaseInfo::of(&row.run, &row.options, &w.policy(row.run.queue))
 }
 
 impl World {
@@ -186,6 +180,7 @@ impl World {
 /// A lease for its worker: `view::lease`.
 pub(crate) fn wire_lease(w: &World, row: LeaseRow) -> (RunId, Lease) {
     let policy = w.policy(row.run.queue);
+    let limits = row.options.attempt_limits(&policy);
     let lease = Lease {
         run_id: row.run.id,
         epoch: row.run.epoch,
@@ -198,8 +193,8 @@ pub(crate) fn wire_lease(w: &World, row: LeaseRow) -> (RunId, Lease) {
         resume_data: row.resume_data,
         lease_ttl_ms: policy.lease_ttl.0,
         offline_grace_ms: policy.offline_grace.0,
-        run_timeout_ms: row.options.run_timeout.unwrap_or(policy.run_timeout).0,
-        progress_timeout_ms: row.options.progress_timeout.or(policy.progress_timeout).map(|t| t.0),
+        run_timeout_ms: limits.run_timeout.0,
+        progress_timeout_ms: limits.progress_timeout.map(|t| t.0),
         cancel_grace_ms: policy.cancel_grace.0,
         on_isolation: policy.on_isolation,
         takeover: policy.takeover,
@@ -248,7 +243,7 @@ pub(crate) fn adopt_all(w: &mut World) -> Result<(), StoreError> {
         let page = store::now(w.server.db.store.leases_after(cursor, 1_000))?;
         for row in &page.rows {
             if let Some((holder, _)) = row.run.lease() {
-                leases.entry(holder).or_default().push(lease_info(w, row));
+                leases.entry(holder).or_default().extend(lease_info(w, row));
             }
         }
         cursor = page.next;

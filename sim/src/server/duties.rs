@@ -83,7 +83,7 @@ fn audit(w: &mut World) {
         let page = store::now(w.server.db.store.leases_after(None, PAGE));
         let Ok(page) = page else { return };
         w.reply(move |w| {
-            let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, lease_info(w, row)))).collect();
+            let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, lease_info(w, row)?))).collect();
             input(w, Input::Seen(seen));
             let mut unwatched: BTreeMap<Holder, Vec<_>> = BTreeMap::new();
             for row in &page.rows {
@@ -93,8 +93,7 @@ fn audit(w: &mut World) {
                     input(w, Input::Cancel(holder, lease, row.run.reason.unwrap_or(Reason::Cancelled)));
                 }
                 if !watched(w, holder).contains(&lease) {
-                    let info = lease_info(w, row);
-                    unwatched.entry(holder).or_default().push(info);
+                    unwatched.entry(holder).or_default().extend(lease_info(w, row));
                 }
             }
             for (holder, leases) in unwatched {

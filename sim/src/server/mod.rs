@@ -20,9 +20,8 @@ use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::class::MatchClass;
 use outlive_core::engine::{BreakerMode, ConnId, Engine, Input, Seat};
-use outlive_core::policy::QueuePolicy;
 use outlive_core::{ClassId, Holder, Mono, Observed, QueueId, ReplicaId};
-use outlive_store::{Catalog as _, Replicas as _};
+use outlive_store::{Catalog as _, QueueRow, Replicas as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The inputs of one engine, for playing them again.
@@ -153,7 +152,7 @@ impl World {
         self.truth.troubled_at = self.now;
         self.log(format_args!("{name} {boot} starts at observed {}", snapshot.observed.0));
         for queue in snapshot.queues {
-            self.learn_queue(queue.id, queue.policy);
+            self.learn_queue(queue);
         }
         for class in snapshot.classes {
             self.learn_class(&class);
@@ -167,14 +166,14 @@ impl World {
         duties::start(self);
     }
 
-    pub(crate) fn learn_queue(&mut self, id: QueueId, policy: QueuePolicy) {
-        let liveness = policy.liveness();
-        self.policies.insert(id, policy);
-        driver::input(self, Input::Queue(id, liveness));
+    pub(crate) fn learn_queue(&mut self, queue: QueueRow) {
+        let liveness = queue.policy.liveness();
+        self.policies.insert(queue.id, queue.policy);
+        driver::input(self, Input::Queue(queue.id, (queue.namespace, queue.name), liveness));
     }
 
     pub(crate) fn learn_class(&mut self, row: &outlive_store::ClassRow) {
-        driver::input(self, Input::Class(row.id, row.queue, std::sync::Arc::clone(&row.class)));
+        driver::input(self, Input::Class(row.id, std::sync::Arc::clone(&row.class)));
         self.server.classes.insert((*row.class).clone(), (row.id, row.queue));
     }
 

@@ -52,7 +52,7 @@ fn adopt(w: &mut World, adopted: Adopted) {
         let holder = worker.holder();
         let index = w.server.index;
         w.log(format_args!("r{index} takes {holder} over as session {}", worker.home_seq));
-        let leases = leases.iter().map(|row| lease_info(w, row)).collect();
+        let leases = leases.iter().filter_map(|row| lease_info(w, row)).collect();
         input(w, Input::Adopt(session_info(&worker, worker.home_seq, leases)));
     }
 }

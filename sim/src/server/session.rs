@@ -81,7 +81,7 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
         }
     };
     let holder = opened.worker.holder();
-    let leases: Vec<_> = opened.leases.iter().map(|row| lease_info(w, row)).collect();
+    let leases: Vec<_> = opened.leases.iter().filter_map(|row| lease_info(w, row)).collect();
     w.log(format_args!(
         "{holder} has session {} on connection {} with {} leases",
         opened.home_seq,
@@ -136,7 +136,7 @@ fn heard(w: &mut World, link: usize, message: WorkerMessage) {
                 credit: beat.credit,
                 seen_push_seq: beat.seen_push_seq,
                 timer: beat.timer,
-                held: beat.held.iter().map(Held::lease).collect(),
+                held: beat.held.iter().map(Held::info).collect(),
             };
             input(w, Input::Beat(holder, conn, info));
         }

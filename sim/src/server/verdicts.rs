@@ -91,7 +91,7 @@ pub(crate) fn newer_home(w: &mut World, holder: Holder, then: impl FnOnce(&mut W
             let replaced = row.as_ref().is_some_and(|row| row.incarnation > holder.incarnation);
             if let (Some(row), Ok(leases), false) = (row, leases, replaced) {
                 if row.replica == w.server.replica {
-                    let leases = leases.iter().map(|row| lease_info(w, row)).collect();
+                    let leases = leases.iter().filter_map(|row| lease_info(w, row)).collect();
                     input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
                 } else if row.incarnation == holder.incarnation {
                     input(w, Input::Moved(holder, row.home_seq));

@@ -11,7 +11,7 @@ use crate::runs::{
 };
 use crate::workers::{ClaimBody, Leases, Register, Registered, ReportAnswer, ReportBody, Worker, Workers};
 use hyper::Method;
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_core::{Millis, RunId, WorkerId};
 use serde::de::IgnoredAny;
 
@@ -172,9 +172,9 @@ impl Client {
         self.get(&format!("/v1/queues/{}", escape(name))).await
     }
 
-    pub async fn put_queue(&self, name: &str, policy: &QueuePolicy) -> Result<Queue, ClientError> {
+    pub async fn put_queue(&self, name: &str, policy: impl Into<GivenPolicy>) -> Result<Queue, ClientError> {
         let path = format!("/v1/queues/{}", escape(name));
-        self.call(Ask { method: Method::PUT, body: Some(json(policy)?), ..Ask::get(&path) }).await
+        self.call(Ask { method: Method::PUT, body: Some(json(&policy.into())?), ..Ask::get(&path) }).await
     }
 
     /// `pause` or `resume`.

@@ -7,13 +7,16 @@ use crate::render::table::{Field, Tone, card};
 use crate::render::{Format, Look, list, one, say};
 use clap::Subcommand;
 use outlive_api::queues::Queue;
+use outlive_core::given::{GivenPolicy, PolicyFile};
 use outlive_core::policy::QueuePolicy;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "Examples:
   outlive queues list
   outlive queues set nightly lease_ttl=5s max_running=10 retention.output=1d
-  outlive queues set nightly max_running=none           back to no limit
+  outlive queues set nightly max_running=default        back to the default
+  outlive queues set -f examples/policies/multica.toml  every queue of a file, as the file says
   outlive queues pause nightly
 ";
 
@@ -34,13 +37,17 @@ enum Command {
         /// Queue
         queue: String,
     },
-    /// Change some values of a queue's policy; the others stay. Creates the queue if there is none
+    /// Change some values of a queue's policy, the others stay; or set queues as a file says. Creates queues that are not there
     Set {
-        /// Queue
-        queue: String,
-        /// A value of the policy, as outlive queues show lists them; "none" takes a limit away
-        #[arg(value_name = "NAME=VALUE", required = true, value_parser = pair)]
+        /// Queue; with --file: only this one of the file
+        #[arg(required_unless_present = "file")]
+        queue: Option<String>,
+        /// A value of the policy, as outlive queues show lists them; "none" takes a limit away, "default" takes back what was set
+        #[arg(value_name = "NAME=VALUE", required_unless_present = "file", value_parser = pair)]
         values: Vec<(String, String)>,
+        /// A TOML file with a table [queues.NAME] for each queue. What it does not name has its default: the file is the policy
+        #[arg(short, long, value_name = "FILE", conflicts_with = "values")]
+        file: Option<PathBuf>,
     },
     /// Give nothing of this queue to workers
     Pause {
@@ -61,13 +68,21 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
             list(&cx.look, &client.queues().await?.queues, "no queues yet; the first run creates its own")?;
         }
         Command::Show { queue } => show(cx, &client.queue(&queue).await?)?,
-        Command::Set { queue, values } => {
+        Command::Set { queue, file: Some(file), .. } => {
+            let mut put = Vec::new();
+            for (name, policy) in of_file(&file, queue.as_deref())? {
+                put.push(client.put_queue(&name, policy).await?);
+            }
+            list(&cx.look, &put, "the file names no queue")?;
+        }
+        Command::Set { queue, values, .. } => {
+            let queue = queue.unwrap_or_default();
             let now = match client.queue(&queue).await {
-                Ok(queue) => queue.policy,
-                Err(e) if e.code() == Some("queue_not_found") => QueuePolicy::default(),
+                Ok(queue) => GivenPolicy::of(&queue.policy, &queue.set),
+                Err(e) if e.code() == Some("queue_not_found") => GivenPolicy::default(),
                 Err(e) => return Err(e.into()),
             };
-            show(cx, &client.put_queue(&queue, &merged(&now, &values)?).await?)?;
+            show(cx, &client.put_queue(&queue, merged(&now, &values)?).await?)?;
         }
         Command::Pause { queue } => {
             said(cx, &client.queue_action(&queue, "pause").await?, "is paused; what runs, goes on")?;
@@ -86,7 +101,7 @@ fn said(cx: &Context, queue: &Queue, what: &str) -> Result<(), Failure> {
 }
 
 fn show(cx: &Context, queue: &Queue) -> Result<(), Failure> {
-    let policy = flat(&queue.policy)?;
+    let policy = flat(queue)?;
     one(&cx.look, queue, &queue.name, || card(&cx.look, &fields(&cx.look, queue, &policy)))
 }
 
@@ -98,14 +113,24 @@ fn fields<'a>(_: &Look, queue: &'a Queue, policy: &'a [(String, String)]) -> Vec
     head.into_iter().chain(policy.iter().map(|(k, v)| (k.as_str(), v.clone().into()))).collect()
 }
 
-/// A policy as `name`, `outer.inner` and texts.
-fn flat(policy: &QueuePolicy) -> Result<Vec<(String, String)>, Failure> {
+/// A policy as `name`, `outer.inner` and texts, and where each value comes from.
+fn flat(queue: &Queue) -> Result<Vec<(String, String)>, Failure> {
     let mut out = Vec::new();
-    let Value::Object(map) = serde_json::to_value(policy)? else { return Ok(out) };
+    let Value::Object(map) = serde_json::to_value(&queue.policy)? else { return Ok(out) };
+    let is_set = |name: &str| {
+        queue
+            .set
+            .iter()
+            .any(|set| set == name || name.strip_prefix(set.as_str()).is_some_and(|rest| rest.starts_with('.')))
+    };
+    let mut push = |name: String, value: &Value| {
+        let origin = if is_set(&name) { "set" } else { "default" };
+        out.push((name, format!("{} ({origin})", plain(value))));
+    };
     for (name, value) in map {
         match value {
-            Value::Object(inner) => out.extend(inner.iter().map(|(k, v)| (format!("{name}.{k}"), plain(v)))),
-            other => out.push((name, plain(&other))),
+            Value::Object(inner) => inner.iter().for_each(|(k, v)| push(format!("{name}.{k}"), v)),
+            other => push(name, &other),
         }
     }
     Ok(out)
@@ -120,34 +145,34 @@ fn plain(value: &Value) -> String {
 }
 
 /// The policy with these values changed. What is refused, is refused by the server's own rules.
-fn merged(now: &QueuePolicy, values: &[(String, String)]) -> Result<QueuePolicy, Failure> {
-    let Value::Object(mut map) = serde_json::to_value(now)? else {
-        return Err(Failure::failed("a policy is an object"));
-    };
-    for (name, value) in values {
-        let (outer, inner) = name.split_once('.').map_or((name.as_str(), None), |(o, i)| (o, Some(i)));
-        if !map.contains_key(outer) {
-            let known = map.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(Failure::usage(format!("\"{outer}\" is not a value of a queue's policy"))
-                .hint(format!("there are: {known}")));
-        }
-        let value = scalar(value);
-        match inner {
-            None => drop(map.insert(outer.to_owned(), value)),
-            Some(inner) => {
-                let slot = map.entry(outer.to_owned()).or_insert(Value::Null);
-                if !slot.is_object() {
-                    *slot = Value::Object(Map::new());
-                }
-                if let Value::Object(object) = slot {
-                    object.insert(inner.to_owned(), value);
-                }
-            }
-        }
+fn merged(given: &GivenPolicy, values: &[(String, String)]) -> Result<GivenPolicy, Failure> {
+    let values = values.iter().map(|(name, value)| (name.as_str(), (value != "default").then(|| scalar(value))));
+    let given = given.with(values).map_err(|e| {
+        let Ok(Value::Object(known)) = serde_json::to_value(QueuePolicy::default()) else {
+            return Failure::usage(e.to_string());
+        };
+        let known = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        Failure::usage(e.to_string()).hint(format!("there are: {known}"))
+    })?;
+    given.policy().validate().map_err(|e| Failure::usage(e.to_string()))?;
+    Ok(given)
+}
+
+/// The queues of a file, each checked before the first is set.
+fn of_file(path: &Path, only: Option<&str>) -> Result<Vec<(String, GivenPolicy)>, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Failure::usage(format!("{} cannot be read: {e}", path.display())))?;
+    let file: PolicyFile = toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+    let queues: Vec<_> = file.queues.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)).collect();
+    for (name, policy) in &queues {
+        policy.policy().validate().map_err(|e| Failure::usage(format!("{}: queue {name}: {e}", path.display())))?;
     }
-    let policy: QueuePolicy = serde_json::from_value(Value::Object(map)).map_err(|e| Failure::usage(e.to_string()))?;
-    policy.validate().map_err(|e| Failure::usage(e.to_string()))?;
-    Ok(policy)
+    if queues.is_empty() {
+        let what = only.map_or_else(|| "no queue".to_owned(), |name| format!("no queue {name}"));
+        return Err(Failure::usage(format!("{} names {what}", path.display()))
+            .hint("one looks like: [queues.nightly] and below it lease_ttl = \"30s\""));
+    }
+    Ok(queues)
 }
 
 fn scalar(text: &str) -> Value {
@@ -166,18 +191,21 @@ mod tests {
     use super::*;
     use outlive_core::Millis;
 
-    fn set(values: &[&str]) -> Result<QueuePolicy, Failure> {
+    fn set(values: &[&str]) -> Result<GivenPolicy, Failure> {
         let values: Vec<_> = values.iter().map(|v| pair(v).unwrap()).collect();
-        merged(&QueuePolicy { max_attempts: 7, ..QueuePolicy::default() }, &values)
+        merged(&QueuePolicy { max_attempts: 7, ..QueuePolicy::default() }.into(), &values)
     }
 
     #[test]
     fn setting_some_values_keeps_the_others() {
-        let policy = set(&["lease_ttl=5s", "max_running=10", "backoff.factor=3", "takeover=strict"]).unwrap();
+        let given = set(&["lease_ttl=5s", "max_running=10", "backoff.factor=3", "takeover=strict"]).unwrap();
+        let policy = given.policy();
         assert_eq!((policy.lease_ttl, policy.max_running, policy.max_attempts), (Millis::secs(5), Some(10), 7));
         assert!((policy.backoff.factor - 3.0).abs() < f64::EPSILON);
-        assert_eq!(set(&["max_running=10", "max_running=none"]).unwrap().max_running, None);
-        assert_eq!(set(&["rate.limit=5", "rate.per=1s"]).unwrap().rate.unwrap().limit, 5);
+        assert_eq!(given.set(), ["backoff.factor", "lease_ttl", "max_attempts", "max_running", "takeover"]);
+        assert_eq!(set(&["max_running=10", "max_running=none"]).unwrap().policy().max_running, None);
+        assert_eq!(set(&["max_attempts=default"]).unwrap(), GivenPolicy::default());
+        assert_eq!(set(&["rate.limit=5", "rate.per=1s"]).unwrap().policy().rate.unwrap().limit, 5);
     }
 
     #[test]
@@ -186,5 +214,32 @@ mod tests {
         assert!(typo.hint.unwrap().contains("lease_ttl"));
         let short = set(&["lease_ttl=500ms"]).unwrap_err();
         assert!(short.message.contains("lease_ttl + offline_grace >= reconnect_window"), "{short}");
+    }
+
+    #[test]
+    fn a_file_sets_its_queues_and_nothing_of_one_that_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let path = folder.path().join("policies.toml");
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let good = file("[queues.a]\nlease_ttl = \"30s\"\nbackoff.factor = 3\n[queues.b]\nmax_losses = 2\n");
+        let queues = of_file(&good, None).unwrap();
+        assert_eq!(queues.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(queues[0].1.set(), ["backoff.factor", "lease_ttl"]);
+        assert_eq!(of_file(&good, Some("b")).unwrap().len(), 1);
+        assert!(of_file(&good, Some("c")).is_err());
+        for (text, says) in [
+            (
+                "[queues.a]\nlease_ttl = \"500ms\"\n",
+                "queue a: lease_ttl: lease_ttl + offline_grace >= reconnect_window",
+            ),
+            ("[queues.a]\nleese_ttl = \"5s\"\n", "leese_ttl"),
+            ("[queue.a]\nlease_ttl = \"5s\"\n", "queue"),
+        ] {
+            let refused = of_file(&file(text), None).unwrap_err();
+            assert!(refused.message.contains(says), "{refused}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Absence: silence, closed connections, limits, and the verdicts that follow.
+//! Absence: silence, closed connections, and the verdicts that follow.
 //!
 //! A beat touches no timer. Each session has one entry in an ordered set, at the earliest moment at which it could be judged
 //! when the entry was made; when that moment comes it is computed again from what has been heard since, and usually moved.
@@ -7,7 +7,7 @@
 use super::Engine;
 use super::breaker::Census;
 use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
-use super::input::{CloseKind, ConnId, Presence, SessionInfo, VerdictResult};
+use super::input::{CloseKind, ConnId, HeldInfo, Presence, SessionInfo, VerdictResult};
 use super::observed::{Senses, TICK};
 use super::replicas::Cluster;
 use super::session::{Connection, Session};
@@ -65,12 +65,15 @@ impl Engine {
             if store_is_back && session.rearmed < REARMED_AT_MOST {
                 session.rearmed += 1;
                 session.heard = observed;
+                session.heard_again(observed);
             }
         }
     }
 
     /// The one gate of all verdicts by absence: a punctual judge, a closed breaker, and its rate.
-    fn gate(&mut self, holder: Holder) -> bool {
+    ///
+    /// `runs`: how many leases the verdict would close.
+    pub(super) fn gate(&mut self, runs: usize) -> bool {
         if self.observed.held_back().is_some() || self.breaker.is_open().is_some() {
             return false;
         }
@@ -82,7 +85,6 @@ impl Engine {
             self.effects.push(Effect::Breaker(self.breaker.is_open()));
             return false;
         }
-        let runs = self.sessions.get(&holder).map_or(0, |s| s.leases.values().filter(|l| !l.judged).count());
         self.reap.takes(runs, census.absent, observed)
     }
 
@@ -119,7 +121,8 @@ impl Engine {
             .filter(|(index, at, _)| *at <= observed && session.has_unjudged(*index))
             .map(|(index, _, evidence)| (index, evidence))
             .collect();
-        if due.is_empty() || !self.gate(holder) {
+        let runs = session.leases.values().filter(|l| !l.judged).count();
+        if due.is_empty() || !self.gate(runs) {
             return;
         }
         for (index, evidence) in due {
@@ -157,43 +160,6 @@ impl Engine {
             end_session,
             again: false,
         }));
-    }
-
-    /// Starts that are overdue, workers that do not beat and gave no sign of life, revocations that have run out.
-    fn limits_due(&mut self, holder: Holder, now: Mono) {
-        let observed = self.observed.now();
-        let Some(session) = self.sessions.get_mut(&holder) else { return };
-        let mut revoke = Vec::new();
-        let mut take: Vec<(LeaseRef, Reason, Evidence)> = Vec::new();
-        while let Some(&(due, run_id)) = session.starts.first()
-            && due <= observed
-        {
-            session.starts.pop_first();
-            let Some(held) = session.leases.get_mut(&run_id) else { continue };
-            held.start_due = None;
-            let lease = LeaseRef { run_id, epoch: held.epoch };
-            match session.presence {
-                Presence::Session => revoke.push((lease, Reason::StartTimeout)),
-                Presence::Poll(_) => take.push((lease, Reason::StartTimeout, Evidence::Limit)),
-                Presence::None => take.push((lease, Reason::ClaimTtlExceeded, Evidence::Limit)),
-            }
-        }
-        if session.revocations > 0 {
-            for (&run_id, held) in &session.leases {
-                if let Some((reason, evidence)) = held.revoked
-                    && !held.judged
-                    && session.revocation_over(held) <= observed
-                {
-                    take.push((LeaseRef { run_id, epoch: held.epoch }, reason, evidence));
-                }
-            }
-        }
-        for (lease, reason) in revoke {
-            self.revoke(holder, lease, reason, Evidence::Limit);
-        }
-        for (lease, reason, evidence) in take {
-            self.take(holder, lease, reason, evidence, now);
-        }
     }
 
     /// Takes a lease back without absence being the reason: the fence alone protects, or the process is known to be gone.
@@ -299,6 +265,7 @@ impl Engine {
         for lease in &wanted.leases {
             if let Some(held) = session.leases.get_mut(&lease.run_id) {
                 held.judged = false;
+                session.arm(lease.run_id);
             }
         }
     }
@@ -390,7 +357,8 @@ impl Engine {
             excused: false,
             leases: std::collections::BTreeMap::new(),
             policies: Vec::new(),
-            starts: std::collections::BTreeSet::new(),
+            limits: std::collections::BTreeSet::new(),
+            beaters: 0,
             timer: None,
             revocations: 0,
             ending: false,
@@ -401,6 +369,7 @@ impl Engine {
             session.hold(&lease, 0, observed);
         }
         session.revoke_again(&revoked);
+        session.gives_beaters_time(observed);
         session.heartbeat = session.needed_beat();
         self.matching.add_session(&session);
         self.sessions.insert(info.holder, session);
@@ -421,6 +390,9 @@ impl Engine {
         let current = session.conn.as_ref().map(|c| c.id);
         // Not the bytes of a connection that it has given up.
         if current == conn || conn.is_none() {
+            if session.status(observed) == Status::Suspect {
+                session.heard_again(observed);
+            }
             session.knocked = current.filter(|_| conn.is_none()).map(|_| observed).or(session.knocked);
             session.heard = observed;
             session.heard_at = now;
@@ -480,23 +452,24 @@ impl Engine {
         self.effects.push(Effect::Announce(holder, status));
     }
 
-    pub(super) fn poll_held(&mut self, holder: Holder, held: &[LeaseRef], now: Mono) {
+    pub(super) fn poll_held(&mut self, holder: Holder, held: &[HeldInfo], now: Mono) {
         self.heard(holder, None, now);
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
-        let unknown: Vec<_> = held.iter().copied().filter(|l| !session.holds(*l)).collect();
-        for lease in held {
-            if let Some(l) = session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
-                l.confirmed = observed;
-                // A beat that names the run is a sign of life of a worker that otherwise does not beat.
-                if session.presence == Presence::None {
-                    session.reported(lease.run_id, observed);
+        let mut unknown = Vec::new();
+        for info in held {
+            match session.leases.get_mut(&info.lease.run_id).filter(|l| l.epoch == info.lease.epoch) {
+                None => unknown.push(info.lease),
+                Some(held) => {
+                    held.confirmed = observed;
+                    session.named(info, observed);
                 }
             }
         }
         for lease in unknown {
             self.say(holder, Say::Lost(lease, Reason::LeaseReleased));
         }
+        self.reschedule(holder);
     }
 
     /// Makes sure that the session is looked at when something may be due.

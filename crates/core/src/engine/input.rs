@@ -4,9 +4,11 @@ use super::effect::{ClaimToken, VerdictWanted};
 use super::observed::Senses;
 use super::replicas::{Homes, Rows};
 use crate::class::{MatchClass, WorkerProfile};
-use crate::policy::Liveness;
+use crate::options::{AttemptLimits, RunOptions};
+use crate::policy::{Liveness, QueuePolicy};
+use crate::run::Run;
 use crate::time::{Millis, Observed};
-use crate::{ClassId, Holder, HomeSeq, LeaseRef, QueueId, Reason};
+use crate::{ClassId, Holder, HomeSeq, LeaseRef, QueueId, Reason, State};
 use std::sync::Arc;
 
 /// A connection, numbered by the shell; never used twice in a process.
@@ -20,8 +22,9 @@ pub enum Presence {
     Session,
     /// Requests, at least one in each interval.
     Poll(Millis),
-    /// Not at all: only `claim_ttl` limits it.
-    None,
+    /// Not at all: only `claim_ttl` limits it. A run that it names in a beat all the same is judged by silence from then on, by the
+    /// interval that was declared, if one was.
+    None(Option<Millis>),
 }
 
 /// A lease as the engine knows it.
@@ -35,8 +38,38 @@ pub struct LeaseInfo {
     pub started: bool,
     /// Whether somebody asked for its end.
     pub cancelling: bool,
-    /// The store's observed clock at the claim, or at the last sign of life of a worker that does not beat.
+    /// The store's observed clock at the claim, then at the start.
+    pub begun: Observed,
+    /// The store's observed clock at the claim, then at the last statement about it.
     pub since: Observed,
+    /// How long its attempt may take.
+    pub limits: AttemptLimits,
+}
+
+impl LeaseInfo {
+    /// Of a run's row, if its lease is open.
+    #[must_use]
+    pub fn of(run: &Run, options: &RunOptions, policy: &QueuePolicy) -> Option<Self> {
+        let (_, lease) = run.lease()?;
+        Some(Self {
+            lease,
+            liveness: policy.judged_by(run.terms),
+            started: run.started_at.is_some(),
+            cancelling: run.state == State::Cancelling,
+            begun: run.begun_observed,
+            since: run.lease_observed,
+            limits: options.attempt_limits(policy),
+        })
+    }
+}
+
+/// A lease as a worker names it in a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldInfo {
+    /// Its name.
+    pub lease: LeaseRef,
+    /// For how long its work has stood still so far.
+    pub frozen: Millis,
 }
 
 /// A session as the store has it, with what it holds.
@@ -72,7 +105,7 @@ pub struct BeatInfo {
     /// Sent by the beat's timer: only such beats say what is held.
     pub timer: bool,
     /// What is held.
-    pub held: Vec<LeaseRef>,
+    pub held: Vec<HeldInfo>,
 }
 
 /// How a connection ended.
@@ -119,10 +152,10 @@ pub enum VerdictResult {
 pub enum Input {
     /// Each 50 ms.
     Tick(Senses),
-    /// A queue's liveness policy, new or changed.
-    Queue(QueueId, Liveness),
-    /// A match class, new.
-    Class(ClassId, QueueId, Arc<MatchClass>),
+    /// A queue's liveness policy, new or changed, with the queue's tenant and name.
+    Queue(QueueId, (String, String), Liveness),
+    /// A match class, new. Its queue is known.
+    Class(ClassId, Arc<MatchClass>),
     /// Classes that may have a ready run.
     Ready(Vec<ClassId>),
     /// Runs are about to be created: which sessions should claim in the same transaction?
@@ -137,7 +170,7 @@ pub enum Input {
     /// A beat came in.
     Beat(Holder, ConnId, BeatInfo),
     /// A polling worker said what it holds.
-    PollHeld(Holder, Vec<LeaseRef>),
+    PollHeld(Holder, Vec<HeldInfo>),
     /// A polling worker waits for at most this many leases; 0: it went away.
     PollWants(Holder, u32),
     /// A connection ended.

@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::effect::{ClaimToken, ClaimWanted, Effect, Say};
-use super::input::{ClaimResult, Presence};
+use super::input::{ClaimResult, LeaseInfo, Presence};
 use super::session::Session;
 use crate::class::MatchClass;
 use crate::time::{Millis, Mono};
@@ -202,7 +202,9 @@ impl Engine {
             None => {}
         }
         for lease in &result.leases {
-            session.hold(lease, push.unwrap_or(0), observed);
+            // The store's observed clock moves once a second; the countdown begins now.
+            let taken_now = LeaseInfo { begun: observed, since: observed, ..*lease };
+            session.hold(&taken_now, push.unwrap_or(0), observed);
         }
         let holder = pending.holder;
         let leases: Vec<LeaseRef> = result.leases.iter().map(|l| l.lease).collect();

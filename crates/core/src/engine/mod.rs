@@ -3,7 +3,8 @@
 //! ```text
 //!              ┌──────────────────────────── Engine ───────────────────────────┐
 //!   sockets ──►│ observed   the judge's clock: runs only while it could hear   │──► Say   (sockets)
-//!   store   ──►│ evidence   silence, closed connections, limits → verdicts     │──► Verdict, Claim (store)
+//!   store   ──►│ evidence   silence, closed connections → verdicts             │──► Verdict, Claim (store)
+//!              │ limits     starts, runs, progress: what a lease may take      │
 //!   ticks   ──►│ reconcile  beats against leases: lost, resend, take back      │──► Announce
 //!              │ matching   credit against ready classes → claims              │
 //!              └───────────────────────────────────────────────────────────────┘
@@ -24,6 +25,7 @@ mod closed;
 pub mod effect;
 mod evidence;
 pub mod input;
+mod limits;
 mod matching;
 pub mod observed;
 mod reconcile;
@@ -38,7 +40,9 @@ pub use breaker::Tally;
 pub use breaker::{BreakerMode, Opened};
 pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
 pub use evidence::REARMED_AT_MOST;
-pub use input::{BeatInfo, ClaimResult, CloseKind, ConnId, Input, LeaseInfo, Presence, SessionInfo, VerdictResult};
+pub use input::{
+    BeatInfo, ClaimResult, CloseKind, ConnId, HeldInfo, Input, LeaseInfo, Presence, SessionInfo, VerdictResult,
+};
 pub use observed::{HeldBack, ObservedClock, Senses, TICK};
 pub use replicas::{Homes, Note, OwnRow, PeerRow, Rows, Seat};
 pub use status::Status;
@@ -106,16 +110,12 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Mono) -> Vec<Effect> {
         match input {
             Input::Tick(senses) => self.tick(&senses, now),
-            Input::Queue(id, liveness) => self.queue_changed(id, liveness),
-            Input::Class(id, queue, class) => {
-                let name = (class.namespace.clone(), class.queue.clone());
-                if self.queue_names.insert(name, queue).is_none() {
-                    // The queue is now known by its name: whoever takes from it may have to beat faster, before it gets a run.
-                    let liveness = self.queues.get(&queue).copied();
-                    self.queue_changed(queue, liveness.unwrap_or_else(|| QueuePolicy::default().liveness()));
-                }
-                self.matching.add_class(id, class, &self.sessions);
+            Input::Queue(id, name, liveness) => {
+                // Whoever takes from a queue of this name may have to beat faster, before it gets a run.
+                self.queue_names.insert(name, id);
+                self.queue_changed(id, liveness);
             }
+            Input::Class(id, class) => self.matching.add_class(id, class, &self.sessions),
             Input::Ready(classes) => self.ready(&classes),
             Input::Offer(counts) => self.offer(&counts),
             Input::Adopt(info) => self.adopt(info, now),
@@ -126,10 +126,7 @@ impl Engine {
             Input::PollWants(holder, wants) => self.poll_wants(holder, wants, now),
             Input::Closed(holder, conn, kind) => self.closed(holder, conn, kind, now),
             Input::ClaimDone(token, result) => self.claim_done(token, result, now),
-            Input::Reported(leases) => {
-                let observed = self.observed.now();
-                self.each(&leases, |s, lease| s.reported(lease.run_id, observed));
-            }
+            Input::Reported(leases) => self.reported(&leases),
             Input::Ended(leases) => self.ended(&leases),
             Input::Cancel(holder, lease, reason) => self.cancel(holder, lease, reason),
             Input::VerdictDone(wanted, result) => self.verdict_done(wanted, &result),
@@ -245,15 +242,6 @@ impl Engine {
         }
     }
 
-    fn seen(&mut self, leases: &[(Holder, LeaseInfo)]) {
-        for (holder, info) in leases.iter().filter(|(_, info)| info.started) {
-            let at = self.local(info.since);
-            if let Some(session) = self.sessions.get_mut(holder).filter(|s| s.holds(info.lease)) {
-                session.seen(info.lease.run_id, at);
-            }
-        }
-    }
-
     fn ended(&mut self, leases: &[(Holder, LeaseRef)]) {
         let observed = self.observed.now();
         for (_, lease) in leases {
@@ -278,7 +266,10 @@ impl Engine {
     /// The same, with their times on this engine's clock.
     fn local_leases(&self, leases: Vec<LeaseInfo>) -> Vec<LeaseInfo> {
         let leases = self.still_open(leases);
-        leases.into_iter().map(|info| LeaseInfo { since: self.local(info.since), ..info }).collect()
+        leases
+            .into_iter()
+            .map(|info| LeaseInfo { begun: self.local(info.begun), since: self.local(info.since), ..info })
+            .collect()
     }
 
     fn cancel(&mut self, holder: Holder, lease: LeaseRef, reason: Reason) {

@@ -46,7 +46,8 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&holder) else { return true };
         let mut not_its_own = Vec::new();
         let mut named = std::collections::BTreeSet::new();
-        for lease in &beat.held {
+        for info in &beat.held {
+            let lease = &info.lease;
             match session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
                 None => not_its_own.push((*lease, Reason::LeaseReleased)),
                 Some(held) => {
@@ -56,8 +57,12 @@ impl Engine {
                         Some((reason, _)) => not_its_own.push((*lease, reason)),
                         None => held.confirmed = observed,
                     }
+                    session.named(info, observed);
                 }
             }
+        }
+        if first {
+            session.heard_again(observed);
         }
         let (mut missing, mut take_back, mut gone, mut cancelling) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         // Credit, and pushes, follow the answer to the first beat. A worker that shows neither may not have read it yet (a way

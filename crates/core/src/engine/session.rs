@@ -1,9 +1,11 @@
 //! What the engine remembers of a session.
 
 use super::input::{ConnId, LeaseInfo, Presence};
+use super::limits::UNDECLARED;
 use super::observed::TICK;
 use super::status::Status;
 use crate::class::WorkerProfile;
+use crate::options::AttemptLimits;
 use crate::policy::{Liveness, Takeover, derive};
 use crate::run::Evidence;
 use crate::time::{Millis, Mono, Observed};
@@ -23,8 +25,20 @@ pub(super) struct HeldLease {
     pub absent_beats: u8,
     /// Somebody asked for its end.
     pub cancelling: bool,
-    /// Until when its start is due; none once it has started.
-    pub start_due: Option<Observed>,
+    /// Something was said about it.
+    pub started: bool,
+    /// The claim, then the start.
+    pub begun: Observed,
+    /// The last statement about it, or when it could say something again.
+    pub moved: Observed,
+    /// The last beat that named it, of a worker that is not known to beat.
+    pub named: Option<Observed>,
+    /// For how long its work has stood still, as its worker says.
+    pub frozen: Millis,
+    /// How long an attempt of it may take.
+    pub limits: AttemptLimits,
+    /// Its entry in [`Session::limits`].
+    pub limit_at: Option<Observed>,
     /// The last beat that named it and was acknowledged.
     pub confirmed: Observed,
     /// It is being taken from a worker that may be alive.
@@ -104,8 +118,10 @@ pub(super) struct Session {
     pub leases: BTreeMap<RunId, HeldLease>,
     /// The distinct policies of what it holds, with how many leases each; an index is never reused for another policy.
     pub policies: Vec<(Liveness, u32)>,
-    /// Starts that are due.
-    pub starts: BTreeSet<(Observed, RunId)>,
+    /// When each lease is to be looked at for its limits.
+    pub limits: BTreeSet<(Observed, RunId)>,
+    /// Leases that beats have named although the worker is not known to beat.
+    pub beaters: u32,
     /// Its entry in the engine's timers.
     pub timer: Option<Observed>,
     /// How many of its leases are being taken from it.
@@ -128,27 +144,8 @@ impl Session {
             self.policies.len() - 1
         });
         self.policies[policy].1 += 1;
-        // Without beats, the claim (or last report) plus `claim_ttl` is the countdown; it uses the same set.
-        let due = match self.presence {
-            Presence::None => Some(info.since + info.liveness.claim_ttl),
-            _ if info.started => None,
-            _ => Some(info.since + info.liveness.start_timeout),
-        };
-        if let Some(due) = due {
-            self.starts.insert((due, info.lease.run_id));
-        }
-        let held = HeldLease {
-            epoch: info.lease.epoch,
-            policy,
-            push_seq,
-            absent_beats: 0,
-            cancelling: info.cancelling,
-            start_due: due,
-            confirmed: now,
-            revoked: None,
-            judged: false,
-        };
-        self.leases.insert(info.lease.run_id, held);
+        self.leases.insert(info.lease.run_id, HeldLease::new(info, policy, push_seq, now));
+        self.arm(info.lease.run_id);
     }
 
     /// Forgets a lease; whether it was there.
@@ -156,8 +153,9 @@ impl Session {
         let Some(held) = self.leases.remove(&run) else { return false };
         self.policies[held.policy].1 -= 1;
         self.revocations -= u32::from(held.revoked.is_some());
-        if let Some(due) = held.start_due {
-            self.starts.remove(&(due, run));
+        self.beaters -= u32::from(held.named.is_some());
+        if let Some(due) = held.limit_at {
+            self.limits.remove(&(due, run));
         }
         true
     }
@@ -182,28 +180,6 @@ impl Session {
         }
     }
 
-    /// A report came in for it: its start is no longer due; for a worker that does not beat, it is a sign of life.
-    pub(super) fn reported(&mut self, run: RunId, now: Observed) {
-        let Some(held) = self.leases.get_mut(&run) else { return };
-        if let Some(due) = held.start_due.take() {
-            self.starts.remove(&(due, run));
-        }
-        if self.presence == Presence::None {
-            let due = now + self.policies[held.policy].0.claim_ttl;
-            held.start_due = Some(due);
-            self.starts.insert((due, run));
-        }
-    }
-
-    /// The store has its start, and for a worker that does not beat its last sign of life.
-    pub(super) fn seen(&mut self, run: RunId, at: Observed) {
-        let Some(held) = self.leases.get(&run).filter(|held| held.start_due.is_some()) else { return };
-        let due = at + self.policies[held.policy].0.claim_ttl;
-        if self.presence != Presence::None || held.start_due.is_some_and(|before| before < due) {
-            self.reported(run, at);
-        }
-    }
-
     /// Whether this very lease is held.
     pub(super) fn holds(&self, lease: LeaseRef) -> bool {
         self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)
@@ -219,7 +195,7 @@ impl Session {
             (Some(conn), _) if conn.greeted => {
                 u32::try_from(conn.granted.saturating_sub(conn.used)).unwrap_or(u32::MAX)
             }
-            (_, Presence::Poll(_) | Presence::None) => self.wants,
+            (_, Presence::Poll(_) | Presence::None(_)) => self.wants,
             _ => 0,
         };
         let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
@@ -240,8 +216,10 @@ impl Session {
     /// The TTL by which this worker is judged under a policy.
     pub(super) fn ttl(&self, policy: &Liveness) -> Millis {
         match self.presence {
-            Presence::Poll(interval) => policy.lease_ttl.max(Millis(interval.0 * 3)),
-            Presence::Session | Presence::None => policy.lease_ttl,
+            Presence::Poll(interval) | Presence::None(Some(interval)) => policy.lease_ttl.max(Millis(interval.0 * 3)),
+            // Of a run that it names in its beats; the others are under `claim_ttl`.
+            Presence::None(None) => policy.lease_ttl.max(UNDECLARED),
+            Presence::Session => policy.lease_ttl,
         }
     }
 
@@ -251,10 +229,11 @@ impl Session {
         self.window() + grace + TICK + TICK
     }
 
-    /// When this session's leases of a policy are lost if nothing more is heard, and by which evidence.
+    /// When this session's leases of a policy are lost if nothing more is heard, and by which evidence. Of a worker that does not
+    /// beat each run is judged by itself; when it holds none, it is there for as long as one could have been without a sign.
     pub(super) fn lost_at(&self, policy: &Liveness) -> Option<(Observed, Evidence)> {
-        if self.presence == Presence::None {
-            return None;
+        if matches!(self.presence, Presence::None(_)) {
+            return self.leases.is_empty().then(|| (self.heard + policy.claim_ttl, Evidence::Silence));
         }
         let silence = self.heard + self.ttl(policy) + policy.offline_grace + self.shared.exchange;
         let (at, evidence) = match self.closed {
@@ -268,12 +247,13 @@ impl Session {
         Some((spared.map_or(at, |until| at.max(until)), evidence))
     }
 
-    /// Half of the least TTL by which it is or may be judged: two and a half of its beats. None for a worker that cannot be
-    /// heard. Not the TTL of what it holds alone: of a fleet with the same beats all must count as silent at the same time.
+    /// Half of the least TTL by which it is or may be judged: two and a half of its beats. None for a worker that does not
+    /// beat. Not the TTL of what it holds alone: of a fleet with the same beats all must count as silent at the same time.
     pub(super) fn half_ttl(&self) -> Option<Millis> {
         let held = self.judged_by().map(|(_, policy)| policy);
         let least = held.chain([&self.least]).map(|policy| self.ttl(policy)).min()?;
-        (self.presence != Presence::None).then(|| least.percent(50))
+        let beats = !matches!(self.presence, Presence::None(_)) || self.beaters > 0;
+        beats.then(|| least.percent(50))
     }
 
     /// The policies of what it holds; an idle session is judged by the least TTL of its queues.
@@ -291,13 +271,13 @@ impl Session {
     /// When to look at it next.
     pub(super) fn next_due(&self) -> Option<Observed> {
         let verdict = self.judged_by().filter_map(|(_, p)| self.lost_at(p)).map(|(at, _)| at).min();
-        let start = self.starts.first().map(|(at, _)| *at);
+        let limit = self.limits.first().map(|(at, _)| *at);
         let revoked = if self.revocations == 0 {
             None
         } else {
             self.leases.values().filter(|l| l.revoked.is_some() && !l.judged).map(|l| self.revocation_over(l)).min()
         };
-        [verdict, start, revoked].into_iter().flatten().min()
+        [verdict, limit, revoked].into_iter().flatten().min()
     }
 
     /// When a revoked lease may be taken although the worker did not say that the process is gone.

@@ -54,7 +54,7 @@ impl super::session::Session {
         let missed = match self.presence {
             Presence::Session => self.conn.is_none() || silent_for > self.heartbeat.percent(250),
             Presence::Poll(interval) => silent_for > interval.percent(250),
-            Presence::None => false,
+            Presence::None(_) => false,
         };
         if self.ending {
             Status::Offline

@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::class::{MatchClass, WorkerProfile};
+use crate::options::AttemptLimits;
 use crate::policy::{QueuePolicy, Takeover};
 use crate::run::Evidence;
 use crate::{ClassId, Epoch, HomeSeq, Incarnation, QueueId, RunId, Wall, WorkerId};
 use std::sync::Arc;
 
+mod limits;
 mod replicas;
 
 const Q: QueueId = QueueId(1);
@@ -25,7 +27,13 @@ fn policy() -> Liveness {
 }
 
 fn info(n: u128, liveness: Liveness) -> LeaseInfo {
-    LeaseInfo { lease: lease(n), liveness, started: true, cancelling: false, since: Observed(0) }
+    let limits = AttemptLimits { run_timeout: Millis::hours(24), progress_timeout: None };
+    let (begun, since) = (Observed(0), Observed(0));
+    LeaseInfo { lease: lease(n), liveness, started: true, cancelling: false, begun, since, limits }
+}
+
+fn named(queue: &str) -> (String, String) {
+    ("default".to_owned(), queue.to_owned())
 }
 
 struct World {
@@ -36,7 +44,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self { engine: Engine::new(Observed(0), Mono(0)), now: 0 };
-        world.put(Input::Queue(Q, policy()));
+        world.put(Input::Queue(Q, named("q"), policy()));
         let class = MatchClass {
             namespace: "default".into(),
             queue: "q".into(),
@@ -44,7 +52,7 @@ impl World {
             requires: std::collections::BTreeMap::new(),
             pin: None,
         };
-        world.put(Input::Class(C, Q, Arc::new(class)));
+        world.put(Input::Class(C, Arc::new(class)));
         world.pass(500);
         world
     }
@@ -87,7 +95,7 @@ impl World {
     }
 
     fn beat(&mut self, n: i64, seq: u64, credit: u64, held: &[u128]) -> Vec<Effect> {
-        let held = held.iter().map(|&n| lease(n)).collect();
+        let held = held.iter().map(|&n| HeldInfo { lease: lease(n), frozen: Millis::ZERO }).collect();
         let beat = BeatInfo { beat_seq: seq, credit, seen_push_seq: 99, timer: true, held };
         self.put(Input::Beat(holder(n), conn(n), beat))
     }
@@ -355,7 +363,7 @@ fn a_worker_that_does_not_beat_is_under_claim_ttl_alone() {
     let mut info_ = SessionInfo {
         holder: holder(1),
         profile: WorkerProfile::default(),
-        presence: Presence::None,
+        presence: Presence::None(None),
         home_seq: HomeSeq(1),
         draining: false,
         leases: vec![],
@@ -429,15 +437,7 @@ fn a_queue_that_becomes_known_changes_the_beat_before_its_first_run() {
     world.put(Input::Open(info, Some(conn(1)), false));
     world.beat(1, 1, 1, &[]);
     let fast = Liveness { lease_ttl: Millis::secs(1), ..policy() };
-    world.put(Input::Queue(QueueId(2), fast));
-    let class = MatchClass {
-        namespace: "default".into(),
-        queue: "fast".into(),
-        kind: "exec".into(),
-        requires: std::collections::BTreeMap::new(),
-        pin: None,
-    };
-    let effects = world.put(Input::Class(ClassId(2), QueueId(2), Arc::new(class)));
+    let effects = world.put(Input::Queue(QueueId(2), named("fast"), fast));
     assert!(said(&effects).iter().any(|s| matches!(s, Say::Hello { heartbeat: Millis(200), .. })), "{effects:?}");
 }
 
@@ -459,7 +459,7 @@ fn a_longer_lease_for_the_queue_does_not_slow_the_beats_that_an_older_lease_need
     let mut world = World::new();
     world.session(1, vec![info(7, policy())]);
     world.beat(1, 1, 3, &[7]);
-    let effects = world.put(Input::Queue(Q, Liveness { lease_ttl: Millis::secs(60), ..policy() }));
+    let effects = world.put(Input::Queue(Q, named("q"), Liveness { lease_ttl: Millis::secs(60), ..policy() }));
     assert!(said(&effects).is_empty(), "{effects:?}");
 }
 
@@ -509,7 +509,12 @@ fn a_polling_worker_is_told_a_cancel_and_a_drain_until_they_are_over() {
 #[test]
 fn a_drain_is_told_again_on_a_new_connection() {
     let mut world = World::new();
-    let beat = BeatInfo { beat_seq: 1, held: vec![lease(1)], timer: true, ..BeatInfo::default() };
+    let beat = BeatInfo {
+        beat_seq: 1,
+        held: vec![HeldInfo { lease: lease(1), frozen: Millis::ZERO }],
+        timer: true,
+        ..BeatInfo::default()
+    };
     let conn = ConnId(world.now + 77);
     let profile =
         WorkerProfile { namespace: "default".into(), name: "w-1".into(), slots: 4, ..WorkerProfile::default() };
@@ -634,7 +639,7 @@ fn a_mass_of_absent_sessions_is_written_off_at_a_rate() {
 fn the_short_lease_of_one_worker_is_not_judged_before_the_silence_of_all_is_seen() {
     let mut world = World::new();
     let short = Liveness { lease_ttl: Millis::secs(3), ..policy() };
-    world.put(Input::Queue(Q, short));
+    world.put(Input::Queue(Q, named("q"), short));
     for n in 1..=5_i64 {
         let held = if n == 1 { short } else { policy() };
         world.session(n, vec![info(n.unsigned_abs().into(), held)]);
@@ -679,7 +684,7 @@ fn what_is_taken_while_the_connection_is_away_stays_taken_on_the_next_one() {
             armed: Observed(0),
         };
         world.put(Input::Open(open, Some(ConnId(77)), false));
-        let held = if names_it { vec![lease(1)] } else { Vec::new() };
+        let held = if names_it { vec![HeldInfo { lease: lease(1), frozen: Millis::ZERO }] } else { Vec::new() };
         let beat = BeatInfo { beat_seq: 1, held, timer: true, ..BeatInfo::default() };
         let answered = world.put(Input::Beat(holder(1), ConnId(77), beat));
         let lost = |e: &Effect| matches!(e, Effect::Say(_, _, Say::Lost(l, Reason::Evicted)) if *l == lease(1));

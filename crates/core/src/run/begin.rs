@@ -2,11 +2,19 @@
 
 use super::record::{Change, ClosedBy, EventKind, OutputHead, RecoveryStep, Run};
 use crate::class::rank;
+use crate::explain::Cause;
 use crate::ids::{ClassId, Epoch, QueueId, RunId};
 use crate::json::Json;
 use crate::policy::QueuePolicy;
 use crate::state::{Outcome, Reason, State};
 use crate::time::{Millis, Observed, Wall};
+use serde::Serialize;
+
+/// The details of an expiry, as programs read them.
+#[derive(Serialize)]
+struct Because<'a> {
+    because: &'a [Cause],
+}
 
 /// What a creation says about waiting.
 #[derive(Clone, Debug)]
@@ -63,6 +71,7 @@ impl Run {
             started_at: None,
             finished_at: None,
             lease_observed: Observed(0),
+            begun_observed: Observed(0),
             terms: policy.terms(),
             holder: None,
             closed_by: ClosedBy::Open,
@@ -74,7 +83,8 @@ impl Run {
         }
     }
 
-    /// The clock of a waiting state ran out at or before `now`: due, or expired. `None` if it has not.
+    /// The clock of a run that waits for a time or for a person ran out at or before `now`: due, or expired. `None` if it has
+    /// not. A queued run is [`overdue`](Self::overdue): why nobody took it is asked first.
     #[must_use]
     pub fn due(&mut self, queue_ttl: Option<Millis>, now: Wall) -> Option<Change> {
         if self.due_at.is_none_or(|due| due > now) {
@@ -84,7 +94,6 @@ impl Run {
         match self.state {
             State::Scheduled => self.queue(&mut change, queue_ttl, now),
             State::Held => self.expire(&mut change, Reason::HoldExpired, now),
-            State::Queued if !self.was_claimed() => self.expire(&mut change, Reason::QueueTtlExpired, now),
             _ => return None,
         }
         Some(change)
@@ -114,6 +123,27 @@ impl Run {
             _ => None,
         };
         std::mem::replace(&mut self.due_at, right) != right
+    }
+
+    /// Whether it waited for its first claim for longer than it may.
+    #[must_use]
+    pub fn overdue(&self, now: Wall) -> bool {
+        self.state == State::Queued && !self.was_claimed() && self.due_at.is_some_and(|due| due <= now)
+    }
+
+    /// Nobody took it in time: it ends, and says why nobody did. `None` if it is not (or no longer) overdue.
+    #[must_use]
+    pub fn expire_unclaimed(&mut self, because: &[Cause], now: Wall) -> Option<Change> {
+        if !self.overdue(now) {
+            return None;
+        }
+        let mut change = Change::none(self);
+        if !because.is_empty() {
+            change.detail.reason_detail = Json::of(&Because { because }).ok();
+            change.detail.note = Some(because.iter().map(|c| c.detail.as_str()).collect::<Vec<_>>().join("; "));
+        }
+        self.expire(&mut change, Reason::QueueTtlExpired, now);
+        Some(change)
     }
 
     /// Somebody releases a held or scheduled run: queued now. `None` if it does not wait for that.

@@ -4,7 +4,7 @@ use super::record::{Attempt, ClosedBy, Event, EventKind, Run};
 use crate::ids::Epoch;
 use crate::json::Json;
 use crate::report::ExitReport;
-use crate::state::{Reason, State};
+use crate::state::{Outcome, Reason, State};
 use crate::time::Wall;
 
 /// One attempt as people see it, open or closed.
@@ -116,11 +116,13 @@ pub fn history(run: &Run, attempts: &[AttemptView], kept: Vec<Event>) -> Vec<Eve
         if let Some(at) = a.started_at {
             push(EventKind::Started, at, State::Running, None);
         }
-        if view.open || (run.state.is_terminal() && a.epoch == run.epoch && run.closed_by == ClosedBy::Report) {
+        let failed = a.outcome == Some(Outcome::User);
+        let is_the_end = run.state.is_terminal() && a.epoch == run.epoch;
+        if view.open || (is_the_end && (run.closed_by == ClosedBy::Report || failed)) {
             continue;
         }
         let kind = match (a.closed_by, a.reason) {
-            (ClosedBy::Loss, _) => EventKind::Lost,
+            (ClosedBy::Loss, _) if !failed => EventKind::Lost,
             (_, Reason::LeaseReleased) => EventKind::HandedBack,
             _ => EventKind::AttemptFailed,
         };

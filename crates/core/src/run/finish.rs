@@ -5,7 +5,7 @@ use super::report::ReportContext;
 use crate::budget::{Next, after_failure, after_loss};
 use crate::class::rank;
 use crate::json::Json;
-use crate::limits::by_reason;
+use crate::limits::{LimitEffect, by_reason};
 use crate::options::Budgets;
 use crate::policy::QueuePolicy;
 use crate::report::{ExitReport, Failure, Wait};
@@ -34,6 +34,15 @@ pub enum LossBudget {
     Free,
 }
 
+/// How an attempt whose work failed is closed.
+struct Closing<'a> {
+    by: ClosedBy,
+    last_heard_at: Wall,
+    policy: &'a QueuePolicy,
+    budgets: &'a Budgets,
+    now: Wall,
+}
+
 /// What a failed attempt leads to.
 pub(super) fn fail(run: &mut Run, change: &mut Change, failure: Failure, ctx: &ReportContext<'_>) {
     if run.state == State::Cancelling {
@@ -41,27 +50,14 @@ pub(super) fn fail(run: &mut Run, change: &mut Change, failure: Failure, ctx: &R
         run.finish(change, State::Cancelled, Outcome::Cancelled, ctx.now);
         return;
     }
-    run.failures += 1;
-    run.reason = Some(failure.reason);
-    let permanent = failure.permanent || failure.reason == Reason::RunTimeout;
-    let lease = (run.id, run.epoch);
-    let next = after_failure(&ctx.budgets, run.failures, permanent, failure.retry_after, lease);
-    let Next::After(wait) = next else {
-        change.detail.exit = failure.exit;
-        change.detail.error = failure.error;
-        let end = by_reason(failure.reason).and_then(|limit| limit.end).unwrap_or(State::Failed);
-        run.finish(change, end, Outcome::User, ctx.now);
-        return;
+    let closing = Closing {
+        by: ClosedBy::Report,
+        last_heard_at: ctx.now,
+        policy: ctx.policy,
+        budgets: &ctx.budgets,
+        now: ctx.now,
     };
-    run.close_attempt(change, ClosedBy::Report, Some(Outcome::User), failure.reason, ctx.now, ctx.now);
-    if let Some(closed) = &mut change.closed {
-        closed.exit = failure.exit;
-        closed.error = failure.error;
-    }
-    run.outcome = Some(Outcome::User);
-    change.event(run, EventKind::AttemptFailed, ctx.now, None);
-    run.rank = rank(ctx.now + wait, run.priority);
-    run.wait_again(change, Next::After(wait), ctx.policy, ctx.now);
+    run.failed(change, failure, &closing);
 }
 
 impl Run {
@@ -96,6 +92,12 @@ impl Run {
             change.detail.exit = loss.exit;
             self.finish(change, State::Cancelled, Outcome::Cancelled, now);
             self.closed_by = ClosedBy::Loss;
+            return;
+        }
+        if by_reason(loss.reason).is_some_and(|limit| limit.effect == LimitEffect::Stop) {
+            // Its worker did not keep the limit, so its lease is taken. It is the work's failure all the same.
+            let closing = Closing { by: ClosedBy::Loss, last_heard_at: loss.last_heard_at, policy, budgets, now };
+            self.failed(change, Failure { exit: loss.exit, ..Failure::of(loss.reason) }, &closing);
             return;
         }
         let next = match budget {
@@ -142,6 +144,37 @@ impl Run {
         } else {
             self.wait_again(change, next, policy, now);
         }
+    }
+
+    /// The attempt failed: tried again while there are attempts, else the end.
+    fn failed(&mut self, change: &mut Change, failure: Failure, closing: &Closing<'_>) {
+        let now = closing.now;
+        self.failures += 1;
+        self.reason = Some(failure.reason);
+        let permanent = failure.permanent || failure.reason == Reason::RunTimeout;
+        let lease = (self.id, self.epoch);
+        let next = after_failure(closing.budgets, self.failures, permanent, failure.retry_after, lease);
+        let Next::After(wait) = next else {
+            change.detail.exit = failure.exit;
+            change.detail.error = failure.error;
+            let end = by_reason(failure.reason).and_then(|limit| limit.end).unwrap_or(State::Failed);
+            self.finish(change, end, Outcome::User, now);
+            self.closed_by = closing.by;
+            return;
+        };
+        self.close_attempt(change, closing.by, Some(Outcome::User), failure.reason, closing.last_heard_at, now);
+        if let Some(closed) = &mut change.closed {
+            closed.exit = failure.exit;
+            closed.error = failure.error;
+            if closing.by == ClosedBy::Loss {
+                closed.lost_marker = self.output.next;
+                self.output.next += 1;
+            }
+        }
+        self.outcome = Some(Outcome::User);
+        change.event(self, EventKind::AttemptFailed, now, None);
+        self.rank = rank(now + wait, self.priority);
+        self.wait_again(change, Next::After(wait), closing.policy, now);
     }
 
     fn end_lost(&mut self, change: &mut Change, now: Wall) {

@@ -35,6 +35,7 @@ impl Run {
         self.claimed_at = Some(now);
         self.started_at = None;
         self.lease_observed = observed;
+        self.begun_observed = observed;
         self.terms = terms;
         self.output.seq = 0;
         self.output.marker = 0;
@@ -48,11 +49,12 @@ impl Run {
     }
 
     /// The attempt begins, if it has not: its marker takes the next offset of the log.
-    pub(super) fn begin_attempt(&mut self, change: &mut Change, now: Wall) {
+    pub(super) fn begin_attempt(&mut self, change: &mut Change, now: Wall, observed: Observed) {
         if self.started_at.is_some() {
             return;
         }
         self.started_at = Some(now);
+        self.begun_observed = self.begun_observed.max(observed);
         self.output.marker = self.output.next;
         self.output.next += 1;
         if self.state == State::Claimed {

@@ -53,6 +53,8 @@ pub struct Run {
     pub finished_at: Option<Wall>,
     /// The store's observed clock at the claim, and then at the last report about the run: what `claim_ttl` and *stalled* count from.
     pub lease_observed: Observed,
+    /// The store's observed clock at the claim, then at the start of the attempt: where its limits count from.
+    pub begun_observed: Observed,
     /// The terms of the open or last lease.
     pub terms: LeaseTerms,
     /// Who holds the open lease, or held the last one.
@@ -309,6 +311,8 @@ pub struct DetailPatch {
     pub error: Option<ErrorReport>,
     /// How the last process ended.
     pub exit: Option<ExitReport>,
+    /// Details of the reason, for programs: why nobody took a run that expired.
+    pub reason_detail: Option<Json>,
     /// Data for the next attempt, from whoever released it; `null` takes back what there was.
     pub resume_data: Option<Json>,
     /// A note for people: why it waits, or why it was cancelled.

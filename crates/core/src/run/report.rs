@@ -75,7 +75,7 @@ impl Run {
         let mut change = Change::none(self);
         self.lease_observed = self.lease_observed.max(ctx.observed);
         if !matches!(item.op, Op::Release(_) | Op::Lost { .. }) {
-            self.begin_attempt(&mut change, ctx.now);
+            self.begin_attempt(&mut change, ctx.now, ctx.observed);
         }
         match item.op {
             Op::Start | Op::Output(_) => {}
@@ -136,7 +136,7 @@ impl Run {
         }
         let mut change = Change::none(self);
         self.lease_observed = self.lease_observed.max(ctx.observed);
-        self.begin_attempt(&mut change, ctx.now);
+        self.begin_attempt(&mut change, ctx.now, ctx.observed);
         self.push_frame(&mut change, frame);
         Ok(change)
     }
@@ -183,14 +183,14 @@ impl Run {
         if let Some(detail) = refusal_of_completion(&completion) {
             return Err(ItemResult::Invalid { detail });
         }
-        let before = (self.output, self.started_at);
+        let before = (self.output, self.started_at, self.begun_observed);
         let mut change = Change::none(self);
         // Its start may never have been told: then its marker comes only now, after that of its loss and before its frames.
-        self.begin_attempt(&mut change, ctx.now);
+        self.begin_attempt(&mut change, ctx.now, ctx.observed);
         self.push_frames(&mut change, completion.frames.iter());
         if completion.last_output_seq.is_some_and(|last| last > self.output.seq) {
             let expected = self.output.seq + 1;
-            (self.output, self.started_at) = before;
+            (self.output, self.started_at, self.begun_observed) = before;
             return Err(ItemResult::Gap { expected });
         }
         self.complete(&mut change, completion, ctx.now);

@@ -3,6 +3,7 @@
 use super::begin::NewRun;
 use super::derive::{Marker, attempts, history, markers};
 use super::*;
+use crate::explain::Cause;
 use crate::ids::{ClassId, Epoch, Holder, Incarnation, LeaseRef, QueueId, RunId, WorkerId};
 use crate::options::RunOptions;
 use crate::policy::{OnLoss, QueuePolicy};
@@ -254,13 +255,18 @@ fn a_queue_ttl_ends_only_what_was_never_claimed() {
         queue_ttl: None,
     };
     let mut run = Run::create(new, &policy, Wall(1_000));
-    assert!(run.clone().due(None, Wall(1_999)).is_none());
+    let because =
+        [Cause { code: "requirements_unmatched", detail: "needs gpu=a100; 0 of 3 live workers have it".into() }];
+    assert!(run.clone().expire_unclaimed(&because, Wall(1_999)).is_none());
     let mut expired = run.clone();
-    let _ = expired.due(None, Wall(2_000)).unwrap();
+    let change = expired.expire_unclaimed(&because, Wall(2_000)).unwrap();
     assert_eq!((expired.state, expired.outcome), (State::Expired, Some(Outcome::Dispatch)));
+    assert_eq!(change.detail.note.as_deref(), Some("needs gpu=a100; 0 of 3 live workers have it"));
+    let detail = change.detail.reason_detail.unwrap();
+    assert!(detail.text().starts_with(r#"{"because":[{"code":"requirements_unmatched""#), "{}", detail.text());
     run.claim(A, QueuePolicy::default().terms(), Wall(1_500), Observed(0)).unwrap();
     let _ = lose(&mut run, Wall(1_600)).unwrap();
-    assert!(run.due(None, Wall(99_999)).is_none(), "claimed once: no queue_ttl any more");
+    assert!(run.expire_unclaimed(&because, Wall(99_999)).is_none(), "claimed once: no queue_ttl any more");
 }
 
 #[test]
@@ -280,6 +286,66 @@ fn a_run_timeout_ends_as_timed_out_and_a_progress_timeout_is_tried_again() {
     let mut run = claimed(A);
     plain(&mut run, A, 1, failure(Reason::ProgressTimeout)).unwrap();
     assert_eq!((run.state, run.failures), (State::Scheduled, 1));
+}
+
+fn by_limit(run: &mut Run, reason: Reason, policy: &QueuePolicy) -> Change {
+    let loss = Loss { reason, evidence: Evidence::Limit, last_heard_at: Wall(1_900), exit: None };
+    run.lose(loss, policy, &RunOptions::default().budgets(policy), LossBudget::Losses, Wall(2_000)).unwrap()
+}
+
+#[test]
+fn a_limit_of_the_work_that_the_judge_applies_is_the_works_failure_and_no_loss() {
+    let policy = QueuePolicy::default();
+    let mut run = claimed(A);
+    plain(&mut run, A, 1, Op::Start).unwrap();
+    let before = run.clone();
+    let change = by_limit(&mut run, Reason::ProgressTimeout, &policy);
+    assert_eq!((run.state, run.failures, run.losses), (State::Scheduled, 1, 0));
+    assert!(change.recovery.is_empty() && change.freed);
+    crate::invariants::step(Some(&before), &run).unwrap();
+    // Readers of its output are told, and its worker may still say that it was done.
+    let closed = change.closed.unwrap();
+    assert!(closed.lost_marker > 0);
+    let with = Say { policy: &policy, attempt: Some(&closed), now: Wall(2_100) };
+    say(&mut run.clone(), A, 1, complete(), &with).unwrap();
+    assert!(say(&mut run, A, 1, frame(1), &with).is_err());
+
+    let once = QueuePolicy { max_attempts: 1, ..policy };
+    for reason in [Reason::ProgressTimeout, Reason::RunTimeout] {
+        let mut run = claimed(A);
+        let change = by_limit(&mut run, reason, &once);
+        assert_eq!((run.state, run.outcome, run.reason), (State::TimedOut, Some(Outcome::User), Some(reason)));
+        assert!(change.freed);
+        let ended = history(&run, &attempts(&run, vec![], None), vec![]);
+        assert_eq!(ended.iter().filter(|e| e.kind == EventKind::Finished).count(), 1);
+        assert!(plain(&mut run, A, 1, complete()).is_err(), "terminal is final");
+    }
+    let mut run = claimed(A);
+    run.cancel(Reason::Cancelled, None, Wall(1_900)).unwrap();
+    by_limit(&mut run, Reason::RunTimeout, &once);
+    assert_eq!(run.state, State::Cancelled, "a cancel ends cancelled, whatever ends it");
+}
+
+#[test]
+fn the_attempts_limits_count_from_its_start() {
+    let mut run = queued();
+    run.claim(A, QueuePolicy::default().terms(), Wall(1_010), Observed(500)).unwrap();
+    assert_eq!(run.begun_observed, Observed(500));
+    let policy = QueuePolicy::default();
+    for observed in [900, 1_900] {
+        let ctx = ReportContext {
+            sender: A,
+            now: Wall(2_000),
+            observed: Observed(observed),
+            policy: &policy,
+            budgets: RunOptions::default().budgets(&policy),
+            attempt: None,
+            serial_key_moved_on: false,
+        };
+        let seq = run.output.seq + 1;
+        run.report(Item { lease: LeaseRef { run_id: run.id, epoch: Epoch(1) }, op: frame(seq) }, &ctx).unwrap();
+    }
+    assert_eq!((run.begun_observed, run.lease_observed), (Observed(900), Observed(1_900)));
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl App {
             let Some(opened) = self.open_session(holder).await? else {
                 return Err(self.not_current(holder).await);
             };
-            let leases = opened.leases.iter().map(|row| self.lease_info(row)).collect();
+            let leases = opened.leases.iter().filter_map(|row| self.lease_info(row)).collect();
             let info = crate::start::session_info(&opened.worker, opened.home_seq, leases);
             self.input(Input::Open(info, None, false));
         }

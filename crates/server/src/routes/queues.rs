@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use outlive_api::problem::Problem;
 use outlive_api::queues::{Counts, Queue, Queues};
-use outlive_core::policy::QueuePolicy;
+use outlive_core::given::GivenPolicy;
 use outlive_store::{QueueRow, StoreError};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ async fn view(app: &App, row: &QueueRow) -> Result<Queue, StoreError> {
         oldest_queued_ms: c.oldest_queued_at.map(|at| now.since(at).0),
     };
     let (name, namespace) = (row.name.clone(), row.namespace.clone());
-    Ok(Queue { name, namespace, paused: row.paused, policy: row.policy.clone(), counts })
+    Ok(Queue { name, namespace, paused: row.paused, policy: row.policy.clone(), set: row.set.clone(), counts })
 }
 
 /// All queues, by name.
@@ -58,13 +58,13 @@ pub(crate) async fn put(
     State(app): State<Arc<App>>,
     Namespace(namespace): Namespace,
     QueuePath(name): QueuePath,
-    Body(policy): Body<QueuePolicy>,
+    Body(given): Body<GivenPolicy>,
 ) -> Reply<Queue> {
     check_name("name", &name)?;
-    policy.validate().map_err(|bad| Fault::field(bad.field, bad.detail))?;
+    given.policy().validate().map_err(|bad| Fault::field(bad.field, bad.detail))?;
     let worker = Arc::clone(&app);
     let row = App::detached(async move {
-        let row = worker.store.put_queue(&namespace, &name, policy).await?;
+        let row = worker.store.put_queue(&namespace, &name, given).await?;
         worker.learn_queue(row.clone());
         // A wider cap or rate may let waiting runs go.
         worker.input(outlive_core::engine::Input::Ready(worker.catalog.classes_of(row.id)));

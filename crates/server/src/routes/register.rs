@@ -47,7 +47,7 @@ pub(crate) async fn register(
     let presence = match body.liveness {
         WireLiveness::Session => Presence::Session,
         WireLiveness::Poll => Presence::Poll(body.heartbeat_interval.unwrap_or(DEFAULT_INTERVAL)),
-        WireLiveness::None => Presence::None,
+        WireLiveness::None => Presence::None(body.heartbeat_interval),
     };
     let registration = Registration {
         profile: WorkerProfile {
@@ -140,7 +140,7 @@ impl App {
             Presence::Session if !session.connected => return Ok(false),
             Presence::Session => Millis(derive::heartbeat(session.least_ttl).0 * ANSWERS_WITHIN_BEATS),
             Presence::Poll(interval) => interval,
-            Presence::None => return Ok(false),
+            Presence::None(_) => return Ok(false),
         };
         Ok(session.heard_ago <= limit)
     }
@@ -172,7 +172,7 @@ impl App {
         if presence != Presence::Session
             && let Some(opened) = self.open_session(holder).await?
         {
-            let known = opened.leases.iter().map(|row| self.lease_info(row)).collect();
+            let known = opened.leases.iter().filter_map(|row| self.lease_info(row)).collect();
             self.input(Input::Open(session_info(&opened.worker, opened.home_seq, known), None, false));
             let unnamed = opened
                 .leases

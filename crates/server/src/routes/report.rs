@@ -30,13 +30,13 @@ pub(crate) async fn batch(
     let elsewhere = app.polling(holder).await?;
     let reporter = Arc::clone(&app);
     let results = App::detached(async move { reporter.report(holder, body.items, body.replay).await }).await?;
-    let held: Option<Vec<_>> = body.beat.map(|beat| beat.held.iter().map(Held::lease).collect());
     if elsewhere {
-        let orders = app.orders_from_rows(holder, &held.unwrap_or_default()).await?;
+        let held: Vec<_> = body.beat.iter().flat_map(|beat| beat.held.iter().map(Held::lease)).collect();
+        let orders = app.orders_from_rows(holder, &held).await?;
         return Ok(Json(ReportAnswer { results, orders }));
     }
-    if let Some(held) = held {
-        app.input(Input::PollHeld(holder, held));
+    if let Some(beat) = body.beat {
+        app.input(Input::PollHeld(holder, beat.held.iter().map(Held::info).collect()));
     }
     Ok(Json(ReportAnswer { results, orders: app.driver.take_orders(holder) }))
 }

@@ -202,8 +202,7 @@ pub(crate) async fn explain(
     RunPath(id): RunPath,
 ) -> Reply<wire::Explanation> {
     let row = app.store.get(&namespace, id).await?.ok_or_else(|| Fault::run_not_found(id))?;
-    let running = app.store.queue_counts(row.run.queue).await?.running;
-    let found = app.with_candidates(&namespace, |workers| app.causes(&row, workers, running)).await?;
+    let found = app.because(&row).await?;
     let until = row.run.due_at.filter(|_| row.run.state == outlive_core::State::Scheduled).map(outlive_api::time::text);
     let until = until.map_or_else(String::new, |at| format!(", {at}"));
     let because = |c: Cause| wire::Because { code: c.code.to_owned(), detail: format!("{}{until}", c.detail) };
@@ -221,6 +220,12 @@ impl App {
         let absent = session.is_none_or(|s| s.status != Status::Online && s.status != Status::Draining);
         let detail = format!("its worker is absent, and the server doubts itself first: {why}");
         absent.then(|| wire::Because { code: "breaker_open".to_owned(), detail })
+    }
+
+    /// What keeps a run where it is, by the predicates of claim and sweep.
+    pub(crate) async fn because(&self, row: &RunRow) -> Result<Vec<Cause>, StoreError> {
+        let running = self.store.queue_counts(row.run.queue).await?.running;
+        self.with_candidates(&row.class.namespace, |workers| self.causes(row, workers, running)).await
     }
 
     /// Calls `ask` with the workers of a namespace as claims see them.
@@ -274,11 +279,12 @@ impl App {
         let session = holder.and_then(|h| self.driver.session(h));
         let silent_after = Millis(outlive_core::policy::derive::heartbeat(policy.lease_ttl).0 * SILENT_BEATS);
         let silent_for = session.map(|s| s.heard_ago).filter(|ago| *ago > silent_after);
+        let limits = row.options.attempt_limits(&policy);
         let lease = LeaseFacts {
             silent_for,
             start_timeout: Some(policy.start_timeout),
-            run_timeout: Some(row.options.run_timeout.unwrap_or(policy.run_timeout)),
-            progress_timeout: row.options.progress_timeout.or(policy.progress_timeout),
+            run_timeout: Some(limits.run_timeout),
+            progress_timeout: limits.progress_timeout,
             still_for: self.driver.look(|engine| engine.observed().now()).since(row.run.lease_observed),
             cancel_requested_at: row.cancel_requested_at,
             cancel_grace: policy.cancel_grace,

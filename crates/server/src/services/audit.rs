@@ -43,10 +43,10 @@ async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
                 .entry(holder)
                 .or_insert_with(|| app.driver.look(|engine| engine.leases(holder)).into_iter().collect());
             if !known.contains(&lease) {
-                unwatched.entry(holder).or_default().push(app.lease_info(row));
+                unwatched.entry(holder).or_default().extend(app.lease_info(row));
             }
         }
-        let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, app.lease_info(row)))).collect();
+        let seen = page.rows.iter().filter_map(|row| Some((row.run.lease()?.0, app.lease_info(row)?))).collect();
         app.input(Input::Seen(seen));
         for (holder, leases) in unwatched.into_iter().filter(|(holder, _)| !foreign.contains(&holder.worker)) {
             tick.acted += leases.len() as u64;

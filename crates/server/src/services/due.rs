@@ -1,4 +1,4 @@
-//! Scheduled runs that are due, held and queued runs that expired: 500 per tick.
+//! Scheduled runs that are due, held runs that expired: 500 per tick.
 
 use super::{Tick, swept};
 use crate::app::App;

@@ -7,7 +7,8 @@
 //! | judge | 50 ms | the engine's tick (on a thread-free interval of its own) |
 //! | observed | 1 s | the store's observed clock, which is also its sign of life |
 //! | disk | 1 s | free space of the store's disk, by which new runs are admitted |
-//! | due | 100 ms | scheduled runs that are due; held and queued runs that expired |
+//! | due | 100 ms | scheduled runs that are due; held runs that expired |
+//! | expiry | 1 s | queued runs that nobody took in time, with the reason why nobody did |
 //! | audit | 5 s | open leases, ready classes and waiting runs, derived again from rows |
 //! | gauges | 5 s | numbers that are levels: queues, workers, recoveries |
 //! | retention | 60 s | what is past its time |
@@ -18,6 +19,7 @@ mod audit;
 mod disk;
 mod due;
 mod exchange;
+mod expiry;
 mod gauges;
 mod judge;
 mod notices;
@@ -80,6 +82,7 @@ const DUTIES: &[Duty] = &[
     Duty { name: "observed", every: Millis::secs(1), tick: |app| Box::pin(observed::tick(app)) },
     Duty { name: "disk", every: Millis::secs(1), tick: |app| Box::pin(disk::tick(app)) },
     Duty { name: "due", every: Millis(100), tick: |app| Box::pin(due::tick(app)) },
+    Duty { name: "expiry", every: Millis::secs(1), tick: |app| Box::pin(expiry::tick(app)) },
     Duty { name: "audit", every: Millis::secs(5), tick: |app| Box::pin(audit::tick(app)) },
     Duty { name: "gauges", every: Millis::secs(5), tick: |app| Box::pin(gauges::tick(app)) },
     Duty { name: "retention", every: Millis::secs(60), tick: |app| Box::pin(retention::tick(app)) },

@@ -58,7 +58,7 @@ pub(crate) async fn open(
     };
     let upgrade = upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT).read_buffer_size(READ_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let leases = opened.leases.iter().map(|row| app.lease_info(row)).collect();
+        let leases = opened.leases.iter().filter_map(|row| app.lease_info(row)).collect();
         let info = session_info(&opened.worker, opened.home_seq, leases);
         let held = opened.leases.into_iter().map(|row| {
             let policy = app.catalog.policy(row.run.queue);
@@ -153,7 +153,7 @@ impl Connection {
             credit: beat.credit,
             seen_push_seq: beat.seen_push_seq,
             timer: beat.timer,
-            held: beat.held.iter().map(outlive_api::session::Held::lease).collect(),
+            held: beat.held.iter().map(outlive_api::session::Held::info).collect(),
         };
         self.app.input(Input::Beat(self.holder, self.conn, beat));
     }

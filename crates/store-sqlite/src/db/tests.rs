@@ -24,7 +24,7 @@ fn command(
 
 /// Adds a queue; its row's number is the answer.
 fn adds_a_queue(name: &'static str) -> impl FnMut(&mut Tx<'_>) -> Answer<i64, StoreError> {
-    move |tx| Ok(Ok(crate::catalog::put_queue(tx, "n", name, &outlive_core::policy::QueuePolicy::default())?.id.0))
+    move |tx| Ok(Ok(crate::catalog::put_queue(tx, "n", name, &outlive_core::given::GivenPolicy::default())?.id.0))
 }
 
 fn queues(db: &Db) -> i64 {

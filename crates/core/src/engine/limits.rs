@@ -1,0 +1,295 @@
+//! The limits that a judge keeps over each lease (design, section 3), all in observed time.
+//!
+//! | limit | counts from | who keeps it first |
+//! |---|---|---|
+//! | `start_timeout` | the claim, until anything is said | the judge |
+//! | `claim_ttl` | the last sign of life of a worker that does not beat | the judge |
+//! | silence of a beater among those | the last beat that named the run, or statement about it | the judge |
+//! | `progress_timeout` | the last statement, or thaw | the agent; the judge for workers that have none |
+//! | `run_timeout` | the start; frozen time does not count | the agent; the judge later, by a margin |
+//!
+//! A lease has one entry in its session's ordered set, at the earliest moment at which a limit could be due when the entry was
+//! made. Beats and statements only move values; when the moment comes it is computed again, and usually moved.
+//!
+//! The last two end the *work*, and no evidence is needed for them; yet while a worker that beats is not heard, nothing is known
+//! of its work, and absence is what it is judged by. A rule for workers that do not beat (`claim_ttl`) never touches a run that a
+//! beat has named: from then on it is judged by silence, like any other beater's.
+
+use super::Engine;
+use super::input::{HeldInfo, LeaseInfo, Presence};
+use super::observed::TICK;
+use super::session::{HeldLease, Session};
+use super::status::Status;
+use crate::policy::Liveness;
+use crate::run::Evidence;
+use crate::time::{Millis, Mono, Observed};
+use crate::{Holder, LeaseRef, Reason, RunId};
+
+/// A worker that is not heard is asked again after this, before a limit of its work is applied.
+const NOT_HEARD: Millis = Millis::secs(1);
+/// What a worker that declares no interval may be silent for, at least, once it beats.
+pub(super) const UNDECLARED: Millis = Millis::secs(60);
+
+/// When a limit is due, and which.
+type Due = (Observed, Reason);
+
+/// A backstop comes so much later than the limit that the agent keeps.
+fn margin(limit: Millis, ttl: Millis) -> Millis {
+    limit.percent(5).max(ttl)
+}
+
+impl HeldLease {
+    /// As the store has it.
+    pub(super) fn new(info: &LeaseInfo, policy: usize, push_seq: u64, now: Observed) -> Self {
+        Self {
+            epoch: info.lease.epoch,
+            policy,
+            push_seq,
+            absent_beats: 0,
+            cancelling: info.cancelling,
+            started: info.started,
+            begun: info.begun,
+            moved: info.since,
+            named: None,
+            frozen: Millis::ZERO,
+            limits: info.limits,
+            limit_at: None,
+            confirmed: now,
+            revoked: None,
+            judged: false,
+        }
+    }
+
+    /// The last sign of life of a run that a worker without a session names in its beats.
+    fn last_sign(&self) -> Option<Observed> {
+        self.named.map(|named| named.max(self.moved))
+    }
+}
+
+impl Session {
+    /// The earliest limit of a lease.
+    fn next_limit(&self, held: &HeldLease) -> Option<Due> {
+        if held.judged || held.revoked.is_some() {
+            return None;
+        }
+        let policy = &self.policies[held.policy].0;
+        let ttl = self.ttl(policy);
+        let beats = !matches!(self.presence, Presence::None(_));
+        // For a worker that does not beat, the claim is the start.
+        let begun = held.started || !beats;
+        let start = (!begun).then(|| (held.begun + policy.start_timeout, Reason::StartTimeout));
+        let sign = match held.last_sign() {
+            Some(at) if !beats => Some((self.named_lost_at(at, policy), Reason::WorkerHeartbeatLost)),
+            _ => (!beats).then(|| (held.moved + policy.claim_ttl, Reason::ClaimTtlExceeded)),
+        };
+        let run_timeout = held.limits.run_timeout;
+        let run =
+            begun.then(|| (held.begun + run_timeout + held.frozen + margin(run_timeout, ttl), Reason::RunTimeout));
+        let progress = held.limits.progress_timeout.filter(|_| begun).map(|limit| {
+            let later = if self.presence == Presence::Session { margin(limit, ttl) } else { Millis::ZERO };
+            (held.moved + limit + later, Reason::ProgressTimeout)
+        });
+        [start, sign, progress, run].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn named_lost_at(&self, last_sign: Observed, policy: &Liveness) -> Observed {
+        let at = last_sign + self.ttl(policy) + policy.offline_grace;
+        self.spared.map_or(at, |spared| at.max(spared + self.ttl(policy).percent(50)))
+    }
+
+    /// Makes sure that a lease is looked at when one of its limits may be due. Whether that is sooner than it was.
+    pub(super) fn arm(&mut self, run: RunId) -> bool {
+        let Some(due) = self.leases.get(&run).and_then(|held| self.next_limit(held)).map(|(at, _)| at) else {
+            return false;
+        };
+        let Some(held) = self.leases.get_mut(&run) else { return false };
+        if held.limit_at.is_some_and(|at| at <= due) {
+            return false;
+        }
+        if let Some(old) = held.limit_at.replace(due) {
+            self.limits.remove(&(old, run));
+        }
+        self.limits.insert((due, run));
+        true
+    }
+
+    /// Something was said about a lease: it has begun, and it moves. Whether it is to be looked at sooner.
+    pub(super) fn reported(&mut self, run: RunId, now: Observed) -> bool {
+        let Some(held) = self.leases.get_mut(&run) else { return false };
+        if !held.started {
+            held.started = true;
+            held.begun = now;
+        }
+        held.moved = held.moved.max(now);
+        self.arm(run)
+    }
+
+    /// The store has its start and the last statement about it: they may have come in at another replica. Whether it is to be
+    /// looked at sooner.
+    pub(super) fn seen(&mut self, run: RunId, begun: Observed, last: Observed) -> bool {
+        let Some(held) = self.leases.get_mut(&run) else { return false };
+        if !held.started {
+            held.started = true;
+            held.begun = held.begun.max(begun);
+        }
+        held.moved = held.moved.max(last);
+        self.arm(run)
+    }
+
+    /// A beat named a lease. Time in which its work stood still counts for no limit, and its progress begins anew after it.
+    pub(super) fn named(&mut self, info: &HeldInfo, now: Observed) {
+        let is_not_known_to_beat = matches!(self.presence, Presence::None(_));
+        let Some(held) = self.leases.get_mut(&info.lease.run_id) else { return };
+        if info.frozen > held.frozen {
+            held.frozen = info.frozen;
+            held.moved = held.moved.max(now);
+        }
+        if is_not_known_to_beat {
+            self.beaters += u32::from(held.named.is_none());
+            held.named = Some(now);
+            self.arm(info.lease.run_id);
+        }
+    }
+
+    /// It is heard again after a time in which it was not, or could not be: what it said meanwhile is still on its way.
+    pub(super) fn heard_again(&mut self, now: Observed) {
+        let beats = !matches!(self.presence, Presence::None(_));
+        for held in self.leases.values_mut() {
+            if beats {
+                held.moved = held.moved.max(now);
+            } else {
+                held.named = held.named.map(|named| named.max(now));
+            }
+        }
+    }
+
+    /// After a start of the judge nobody knows which of these runs a beat had named: before `claim_ttl` takes one of them, a
+    /// beater can show itself.
+    pub(super) fn gives_beaters_time(&mut self, now: Observed) {
+        if !matches!(self.presence, Presence::None(_)) {
+            return;
+        }
+        let runs: Vec<RunId> = self.leases.keys().copied().collect();
+        for run in runs {
+            let Some(held) = self.leases.get(&run) else { continue };
+            let policy = self.policies[held.policy].0;
+            let least = now + self.ttl(&policy);
+            if held.moved + policy.claim_ttl < least
+                && let Some(held) = self.leases.get_mut(&run)
+            {
+                held.moved = Observed(least.0.saturating_sub(policy.claim_ttl.0));
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Statements came in for these leases.
+    pub(super) fn reported(&mut self, leases: &[(Holder, LeaseRef)]) {
+        let observed = self.observed.now();
+        let mut sooner = std::collections::BTreeSet::new();
+        for (holder, lease) in leases {
+            if let Some(session) = self.sessions.get_mut(holder).filter(|s| s.holds(*lease))
+                && session.reported(lease.run_id, observed)
+            {
+                sooner.insert(*holder);
+            }
+        }
+        for holder in sooner {
+            self.reschedule(holder);
+        }
+    }
+
+    /// What the store has of leases, with its own times.
+    pub(super) fn seen(&mut self, leases: &[(Holder, LeaseInfo)]) {
+        for (holder, info) in leases.iter().filter(|(_, info)| info.started) {
+            let (begun, last) = (self.local(info.begun), self.local(info.since));
+            let session = self.sessions.get_mut(holder).filter(|s| s.holds(info.lease));
+            if session.is_some_and(|session| session.seen(info.lease.run_id, begun, last)) {
+                self.reschedule(*holder);
+            }
+        }
+    }
+
+    /// How long nothing has been said about a lease, in observed time.
+    #[must_use]
+    pub fn still_for(&self, holder: Holder, lease: LeaseRef) -> Option<Millis> {
+        let held = self.sessions.get(&holder)?.leases.get(&lease.run_id).filter(|held| held.epoch == lease.epoch)?;
+        Some(self.observed.now().since(held.moved))
+    }
+
+    /// Limits of leases that are due, and revocations that have run out.
+    pub(super) fn limits_due(&mut self, holder: Holder, now: Mono) {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let heard = matches!(session.presence, Presence::None(_)) || session.is_heard(observed);
+        let mut due: Vec<(LeaseRef, Reason)> = Vec::new();
+        while let Some(&(at, run_id)) = session.limits.first()
+            && at <= observed
+        {
+            session.limits.pop_first();
+            let Some(held) = session.leases.get_mut(&run_id) else { continue };
+            held.limit_at = None;
+            let lease = LeaseRef { run_id, epoch: held.epoch };
+            let Some((at, reason)) = session.leases.get(&run_id).and_then(|held| session.next_limit(held)) else {
+                continue;
+            };
+            if at > observed {
+                session.arm(run_id);
+            } else if heard || reason == Reason::StartTimeout {
+                due.push((lease, reason));
+            } else {
+                session.look_again(run_id, observed + NOT_HEARD);
+            }
+        }
+        for (lease, reason) in due {
+            self.limit(holder, lease, reason, now);
+        }
+        self.revocations_due(holder, now);
+    }
+
+    fn limit(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, now: Mono) {
+        let Some(session) = self.sessions.get(&holder) else { return };
+        if reason != Reason::WorkerHeartbeatLost {
+            return match session.presence {
+                Presence::Session => self.revoke(holder, lease, reason, Evidence::Limit),
+                Presence::Poll(_) | Presence::None(_) => self.take(holder, lease, reason, Evidence::Limit, now),
+            };
+        }
+        // Silence, if only of one run: it passes the gate of all verdicts by absence.
+        let observed = self.observed.now();
+        if self.gate(1) {
+            self.take(holder, lease, reason, Evidence::Silence, now);
+        } else if let Some(session) = self.sessions.get_mut(&holder) {
+            session.look_again(lease.run_id, observed + TICK);
+        }
+    }
+
+    fn revocations_due(&mut self, holder: Holder, now: Mono) {
+        let observed = self.observed.now();
+        let Some(session) = self.sessions.get(&holder).filter(|s| s.revocations > 0) else { return };
+        let over = session.leases.iter().filter_map(|(&run_id, held)| {
+            let (reason, evidence) = held.revoked?;
+            let lease = LeaseRef { run_id, epoch: held.epoch };
+            (!held.judged && session.revocation_over(held) <= observed).then_some((lease, reason, evidence))
+        });
+        for (lease, reason, evidence) in over.collect::<Vec<_>>() {
+            self.take(holder, lease, reason, evidence, now);
+        }
+    }
+}
+
+impl Session {
+    fn look_again(&mut self, run: RunId, at: Observed) {
+        if let Some(held) = self.leases.get_mut(&run) {
+            held.limit_at = Some(at);
+            self.limits.insert((at, run));
+        }
+    }
+
+    /// Whether it is heard now, so that what is known of its work is true.
+    fn is_heard(&self, now: Observed) -> bool {
+        let greeted = self.presence != Presence::Session || self.conn.as_ref().is_some_and(|conn| conn.greeted);
+        greeted && !matches!(self.status(now), Status::Suspect | Status::Offline)
+    }
+}

@@ -272,6 +272,15 @@ impl App {
         causes(&row.run, row.detail.note.as_deref(), &row.class, workers, facts)
     }
 
+    /// How long nothing has been said about a leased run: as its judge counts it, or, if that is another replica, by the row, on
+    /// the store's clock.
+    fn still_for(&self, row: &RunRow) -> Millis {
+        self.driver.look(|engine| {
+            let judged = row.run.lease().and_then(|(holder, lease)| engine.still_for(holder, lease));
+            judged.unwrap_or_else(|| engine.store_observed().since(row.run.lease_observed))
+        })
+    }
+
     /// Whether a run is stuck, by what is in memory: cheap enough for every row of a list.
     pub(crate) fn stuck_view(&self, row: &RunRow) -> Option<wire::Stuck> {
         let policy = self.catalog.policy(row.run.queue);
@@ -285,7 +294,7 @@ impl App {
             start_timeout: Some(policy.start_timeout),
             run_timeout: Some(limits.run_timeout),
             progress_timeout: limits.progress_timeout,
-            still_for: self.driver.look(|engine| engine.observed().now()).since(row.run.lease_observed),
+            still_for: self.still_for(row),
             cancel_requested_at: row.cancel_requested_at,
             cancel_grace: policy.cancel_grace,
         };

@@ -157,12 +157,12 @@ impl Driver {
         }
     }
 
-    /// Connections that are open.
     /// Where else workers may go.
     pub(crate) fn replicas_are(&self, addresses: Vec<String>) {
         self.lock().replicas = addresses;
     }
 
+    /// Connections that are open.
     pub(crate) fn connections(&self) -> usize {
         self.lock().conns.len()
     }

@@ -204,11 +204,7 @@ impl Server {
     pub async fn stop(self) {
         self.app.ready.store(false, Ordering::Release);
         self.app.stopping.send_replace(true);
-        self.app.driver.broadcast(&ServerMessage::Close {
-            why: CloseReason::Shutdown,
-            keep_trust_ms: KEEP_TRUST.0,
-            r#try: self.app.other_addresses(),
-        });
+        self.app.say_goodbye();
         let flushed = async {
             while self.app.driver.connections() > 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -243,6 +239,16 @@ impl Server {
 }
 
 impl App {
+    /// Tells every session that this server stops, that its worker may keep its trust meanwhile, and where else it may go. Said
+    /// again by a session that was opening when it was said first.
+    pub(crate) fn say_goodbye(&self) {
+        self.driver.broadcast(&ServerMessage::Close {
+            why: CloseReason::Shutdown,
+            keep_trust_ms: KEEP_TRUST.0,
+            r#try: self.other_addresses(),
+        });
+    }
+
     /// At the start: every session that was open may come back, and every open lease is watched, with a full TTL.
     pub(crate) async fn adopt_all(self: &Arc<Self>) -> Result<(), StoreError> {
         let mut leases: BTreeMap<_, Vec<LeaseInfo>> = BTreeMap::new();

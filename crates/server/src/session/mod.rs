@@ -65,6 +65,9 @@ pub(crate) async fn open(
             view::lease(row, &policy)
         });
         let (conn, queue) = app.driver.connect(held.collect());
+        if app.is_stopping() {
+            app.say_goodbye();
+        }
         app.input(Input::Open(info, Some(conn), proxied));
         let kind = Connection { app: Arc::clone(&app), holder, conn }.serve(socket, queue).await;
         app.driver.disconnect(conn);

@@ -182,7 +182,10 @@ fn insert(conn: &Connection, seq: i64, state: i64) {
         0,
         none,
         none,
-        none
+        none,
+        0,
+        0,
+        0
     ])
     .expect("a row");
     let mut input = conn.prepare_cached(include_str!("../sql/input_insert.sql")).expect("a statement");
@@ -194,7 +197,7 @@ fn update(conn: &Connection, seq: i64, state: i64) {
     let at = 1_700_000_000_000_i64 + seq;
     let mut run = conn.prepare_cached(include_str!("../sql/run_update.sql")).expect("a statement");
     run.execute(params![
-        seq, state, 0, at, 1, 0, 0, 0, 0, none, at, none, at, at, at, 0, 1, 1, 1, 2, 0, 0, 1, none, none
+        seq, state, 0, at, 1, 0, 0, 0, 0, none, at, none, at, at, at, 0, 1, 1, 1, 2, 0, 0, 1, none, none, 0, 0
     ])
     .expect("a row");
 }

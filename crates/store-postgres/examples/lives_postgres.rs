@@ -1,7 +1,7 @@
 //! Whole lives per second (create, claim, complete) through the store on PostgreSQL.
 //!
 //! ```sh
-//! cargo run --release -p outlive-store-postgres --example lives -- [lives] [url of an empty database]
+//! cargo run --release -p outlive-store-postgres --example lives_postgres -- [lives] [url of an empty database]
 //! ```
 //!
 //! Without a URL it starts a server of its own, with PostgreSQL's defaults. Three ways through the store: batches that are

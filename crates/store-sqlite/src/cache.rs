@@ -2,6 +2,7 @@
 //! it is read again.
 
 use crate::fault::Done;
+use crate::leased::LeasedRuns;
 use crate::rows::{column, known, observed, prepared, single};
 use crate::sql;
 use outlive_core::class::MatchClass;
@@ -76,6 +77,7 @@ pub(crate) struct Cache {
     pub(crate) key_waits: BTreeMap<i64, Vec<i64>>,
     pub(crate) observed: Observed,
     pub(crate) cursors: Cursors,
+    pub(crate) leased: LeasedRuns,
     last_seq: i64,
     changed: bool,
 }
@@ -89,6 +91,7 @@ impl Cache {
             key_waits: BTreeMap::new(),
             observed: meta_observed(conn)?,
             cursors: Cursors::default(),
+            leased: LeasedRuns::default(),
             last_seq: single::<Option<i64>>(conn, sql::RUN_MAX_SEQ, &[])?.flatten().unwrap_or(0),
             changed: false,
         };

@@ -6,7 +6,7 @@
 use crate::claim::claim_among;
 use crate::edit::{Edit, put_detail, record};
 use crate::fault::{Answer, Done, Fault};
-use crate::rows::{execute, insert_run, prepared, run_by_id, run_by_seq, single, to_text};
+use crate::rows::{execute, prepared, run_by_id, run_by_seq, single, to_text};
 use crate::tx::Tx;
 use crate::{keys, serial, sql, subject};
 use outlive_core::options::RunOptions;
@@ -313,7 +313,7 @@ fn take_key(tx: &mut Tx<'_>, seq: i64, victim: i64) -> Done<()> {
 
 fn insert_newborn(tx: &mut Tx<'_>, request: &CreateRequest, one: &Newborn) -> Done<()> {
     let run = &one.run;
-    insert_run(tx.conn, run, &request.namespace)?;
+    tx.insert_run(run, &request.namespace)?;
     let options = if one.options.is_default() { None } else { to_text(Some(&one.options))? };
     let parent = one.options.parent.map(|id| id.0);
     prepared(tx.conn, sql::INPUT_INSERT)?.execute(params![run.seq, one.input.text(), options, parent])?;

@@ -6,7 +6,7 @@
 
 use crate::fault::Done;
 use crate::recovery;
-use crate::rows::{insert_attempt, prepared, single, to_text, touch_run, update_run};
+use crate::rows::{insert_attempt, prepared, single, to_text};
 use crate::tx::Tx;
 use crate::{keys, output, serial, sql, subject};
 use outlive_core::run::{Change, DetailPatch, Event, Run};
@@ -65,9 +65,9 @@ impl Edit {
         let was_full = self.freed.is_some() && tx.queue(self.run.queue)?.is_full();
         tx.cache.count(&self.run, Some(self.before.state), Some(self.run.state));
         if is_touch(&self.before, &self.run) {
-            touch_run(tx.conn, &self.run)?;
+            tx.touch_run(&self.run)?;
         } else {
-            update_run(tx.conn, &self.run)?;
+            tx.update_run(&self.run)?;
         }
         if entered && self.run.is_ready() {
             tx.hint_ready(self.run.class);

@@ -38,6 +38,7 @@ mod feed;
 mod history;
 mod keys;
 mod lease;
+mod leased;
 mod list;
 mod lose;
 mod open;

@@ -2,7 +2,7 @@
 
 use crate::edit::Edit;
 use crate::fault::Done;
-use crate::rows::{attempt, from_text, run_by_id, single};
+use crate::rows::{attempt, from_text, single};
 use crate::tx::Tx;
 use crate::{serial, sql};
 use outlive_core::options::RunOptions;
@@ -37,7 +37,7 @@ pub(crate) fn report(tx: &mut Tx<'_>, sender: Holder, items: &[Item]) -> Done<Re
 }
 
 fn load(tx: &Tx<'_>, namespace: Option<&str>, id: RunId) -> Done<Option<Run>> {
-    match run_by_id(tx.conn, id)? {
+    match tx.leased_run(id)? {
         Some(run) if namespace == Some(&*tx.class(run.class)?.namespace) => Ok(Some(run)),
         _ => Ok(None),
     }

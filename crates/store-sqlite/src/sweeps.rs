@@ -9,7 +9,7 @@ use crate::fault::Done;
 use crate::lease::lease_row;
 use crate::reader::Reader;
 use crate::report::queue_ttl;
-use crate::rows::{column, execute, pass_page, prepared, readable, run_by_id, run_by_seq, single, stored, update_run};
+use crate::rows::{column, execute, pass_page, prepared, readable, run_by_id, run_by_seq, single, stored};
 use crate::tx::Tx;
 use crate::{keys, output, serial, sql, subject, workers};
 use outlive_core::run::Run;
@@ -115,7 +115,7 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
         let policy = tx.policy(run.queue)?;
         let ttl = queue_ttl(tx, &run, &policy)?;
         if run.wind(ttl, &policy, tx.now) {
-            update_run(tx.conn, &run)?;
+            tx.update_run(&run)?;
             swept.found += 1;
             swept.acted += 1;
         }

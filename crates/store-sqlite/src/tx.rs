@@ -3,7 +3,7 @@
 use crate::cache::{Cache, Class, Queue};
 use crate::fault::{Done, Fault};
 use crate::feed::Feed;
-use crate::rows::{prepared, single};
+use crate::rows::{self, prepared, single};
 use crate::sql;
 use outlive_core::class::MatchClass;
 use outlive_core::policy::QueuePolicy;
@@ -63,9 +63,37 @@ impl Tx<'_> {
         self.queue(id).map(|queue| queue.policy.clone())
     }
 
+    /// Writes a new run's row.
+    pub(crate) fn insert_run(&mut self, run: &Run, namespace: &str) -> Done<()> {
+        rows::insert_run(self.conn, run, namespace)?;
+        self.cache.leased.written(run);
+        Ok(())
+    }
+
+    /// Writes what a transition may have changed; exactly one row must be there.
+    pub(crate) fn update_run(&mut self, run: &Run) -> Done<()> {
+        rows::update_run(self.conn, run)?;
+        self.cache.leased.written(run);
+        Ok(())
+    }
+
+    /// Writes what a report that leaves the state alone may have changed: nothing that an index knows.
+    pub(crate) fn touch_run(&mut self, run: &Run) -> Done<()> {
+        rows::touch_run(self.conn, run)?;
+        self.cache.leased.written(run);
+        Ok(())
+    }
+
+    /// A run by its public identity, most likely one with an open lease.
+    pub(crate) fn leased_run(&self, id: outlive_core::RunId) -> Done<Option<Run>> {
+        let Some(known) = self.cache.leased.get(id) else { return rows::run_by_id(self.conn, id) };
+        debug_assert_eq!(rows::run_by_id(self.conn, id)?.as_ref(), Some(known), "the writer's knowledge of a row");
+        Ok(Some(known.clone()))
+    }
+
     /// The run, if it is in the namespace.
     pub(crate) fn run_in(&self, namespace: &str, id: outlive_core::RunId) -> Done<Option<Run>> {
-        match crate::rows::run_by_id(self.conn, id)? {
+        match rows::run_by_id(self.conn, id)? {
             Some(run) if *self.class(run.class)?.namespace == *namespace => Ok(Some(run)),
             _ => Ok(None),
         }

@@ -103,6 +103,37 @@ impl Server {
         sql(&self.url(database), statements)
     }
 
+    /// Ends it, reads its own log again to its end, and goes on from there as *another history*, on the same port: what a
+    /// standby does that takes over, and a copy that is restored.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub fn begin_another_history(&mut self) -> Result<(), Failure> {
+        let before = self.timeline()?;
+        self.keeper.end(Signal::INT);
+        let settings = self.place.data().join("postgresql.auto.conf");
+        let kept = std::fs::read_to_string(&settings).map_err(|error| format!("no settings: {error}"))?;
+        // No log but its own is to be had.
+        write(&settings, &format!("{kept}restore_command = 'false'\n"))?;
+        write(&self.place.data().join("recovery.signal"), "")?;
+        self.keeper = self.place.launch(self.port)?;
+        self.place.wait_until_it_answers(self.port, &self.keeper)?;
+        for _ in 0..LOOKS {
+            // It answers while it reads, too.
+            if self.sql("postgres", "SELECT pg_is_in_recovery()").is_ok_and(|said| said == "f") {
+                let now = self.timeline()?;
+                return if now == before { Err(format!("the history is still {now}")) } else { Ok(()) };
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(format!("PostgreSQL does not come out of its recovery: {}", self.place.log()))
+    }
+
+    /// The number of the history that it writes.
+    fn timeline(&self) -> Result<String, Failure> {
+        self.sql("postgres", "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)")
+    }
+
     /// Ends it at once, as a crash would, and starts it again on the same port: `pg_ctl restart -m immediate`.
     ///
     /// # Errors

@@ -1,1 +1,1 @@
-SELECT id, namespace, name, policy, paused, created_at FROM queue ORDER BY id
+SELECT id, namespace, name, policy, paused, created_at, quiet_until FROM queue ORDER BY id

@@ -21,11 +21,27 @@ const NAMES: usize = 65_536;
 pub(crate) struct Queue {
     pub(crate) row: QueueRow,
     pub(crate) policy: Arc<QueuePolicy>,
+    /// Nothing is claimed before: leases of another history of the database may be believed in.
+    pub(crate) quiet_until: Wall,
 }
 
 impl Queue {
-    pub(crate) fn new(row: QueueRow) -> Self {
-        Self { policy: Arc::new(row.policy.clone()), row }
+    pub(crate) fn new(row: QueueRow, quiet_until: Wall) -> Self {
+        Self { policy: Arc::new(row.policy.clone()), row, quiet_until }
+    }
+
+    pub(crate) fn read(row: &Row) -> Done<Self> {
+        let given: GivenPolicy = serde_json::from_str(get(row, 3)?)?;
+        let queue = QueueRow {
+            id: QueueId(get(row, 0)?),
+            namespace: get(row, 1)?,
+            name: get(row, 2)?,
+            policy: given.policy().clone(),
+            set: given.set(),
+            paused: get(row, 4)?,
+            created_at: Wall(get(row, 5)?),
+        };
+        Ok(Self::new(queue, Wall(get(row, 6)?)))
     }
 }
 
@@ -141,7 +157,7 @@ impl Cache {
     /// Reads the queues again if the catalogue's number is another one.
     pub(crate) async fn refresh(&mut self, conn: &Client, catalog: i64) -> Done<()> {
         if self.catalog != Some(catalog) {
-            self.queues = queues(conn).await?.into_iter().map(|row| (row.id, Queue::new(row))).collect();
+            self.queues = queues(conn).await?.into_iter().map(|queue| (queue.row.id, queue)).collect();
             self.catalog = Some(catalog);
         }
         Ok(())
@@ -154,22 +170,9 @@ impl Cache {
     }
 }
 
-pub(crate) fn read_queue(row: &Row) -> Done<QueueRow> {
-    let given: GivenPolicy = serde_json::from_str(get(row, 3)?)?;
-    Ok(QueueRow {
-        id: QueueId(get(row, 0)?),
-        namespace: get(row, 1)?,
-        name: get(row, 2)?,
-        policy: given.policy().clone(),
-        set: given.set(),
-        paused: get(row, 4)?,
-        created_at: Wall(get(row, 5)?),
-    })
-}
-
 /// All queues, oldest first.
-pub(crate) async fn queues(conn: &Client) -> Done<Vec<QueueRow>> {
-    query(conn, sql::QUEUE_ALL, &[]).await?.iter().map(read_queue).collect()
+pub(crate) async fn queues(conn: &Client) -> Done<Vec<Queue>> {
+    query(conn, sql::QUEUE_ALL, &[]).await?.iter().map(Queue::read).collect()
 }
 
 /// All match classes, oldest first.

@@ -1,6 +1,6 @@
 //! Queues and match classes.
 
-use crate::cache::{self, Queue, read_queue, ready_classes};
+use crate::cache::{self, Queue, ready_classes};
 use crate::db::Op;
 use crate::fault::{Answer, Done, Fault};
 use crate::reader::Reader;
@@ -25,7 +25,7 @@ pub(crate) async fn load(reader: &Reader<'_>, replica: ReplicaId) -> Done<Snapsh
         secret: secret.try_into().map_err(|_| Fault::damaged("meta.secret has not 32 bytes"))?,
         observed: observed(get(row, 2)?),
         replica,
-        queues: cache::queues(conn).await?,
+        queues: cache::queues(conn).await?.into_iter().map(|queue| queue.row).collect(),
         classes: cache::classes(conn).await?,
         ready: ready_classes(conn).await?,
     })
@@ -81,8 +81,9 @@ async fn queue_named(tx: &mut Tx<'_>, namespace: &str, name: &str, given: &Given
     let now = tx.now.0;
     let made = tx.execute(sql::QUEUE_INSERT, values_of![namespace, name, text, now]).await?;
     let rows = tx.query(sql::QUEUE_NAMED, values_of![namespace, name]).await?;
-    let row = read_queue(rows.first().ok_or_else(|| Fault::damaged("a new queue is not there"))?)?;
-    tx.cache.queues.insert(row.id, Queue::new(row.clone()));
+    let queue = Queue::read(rows.first().ok_or_else(|| Fault::damaged("a new queue is not there"))?)?;
+    let row = queue.row.clone();
+    tx.cache.queues.insert(row.id, queue);
     if made > 0 {
         changed(tx).await?;
     }
@@ -118,8 +119,9 @@ impl Op for PutQueue {
         }
         let text = serde_json::to_string(&self.given)?;
         let rows = tx.query(sql::QUEUE_POLICY, values_of![row.id.0, text]).await?;
-        let row = read_queue(rows.first().ok_or_else(|| Fault::damaged("a queue is not there"))?)?;
-        tx.cache.queues.insert(row.id, Queue::new(row.clone()));
+        let queue = Queue::read(rows.first().ok_or_else(|| Fault::damaged("a queue is not there"))?)?;
+        let row = queue.row.clone();
+        tx.cache.queues.insert(row.id, queue);
         changed(tx).await?;
         Ok(Ok(row))
     }

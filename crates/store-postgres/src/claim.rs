@@ -115,8 +115,8 @@ pub(crate) async fn prefetch(tx: &mut Tx<'_>, orders: &[&ClaimOrder]) -> Done<()
         for &class in &order.classes {
             *wanted.entry(class).or_default() += page(order);
             let queue = tx.class(class).await?.queue;
-            let Queue { row, policy } = tx.queue(queue)?;
-            if !row.paused && policy.max_running.is_none() && policy.rate.is_none() {
+            let Queue { row, policy, quiet_until } = tx.queue(queue)?;
+            if !row.paused && *quiet_until <= tx.now && policy.max_running.is_none() && policy.rate.is_none() {
                 plain.insert(class);
             }
         }
@@ -352,13 +352,18 @@ impl Room {
 }
 
 async fn room(tx: &mut Tx<'_>, id: QueueId, claimed: &mut Claimed) -> Done<Room> {
-    let Queue { row, policy } = tx.queue(id)?;
+    let Queue { row, policy, quiet_until } = tx.queue(id)?;
+    if *quiet_until > tx.now {
+        let wait = quiet_until.since(tx.now);
+        claimed.retry_after = Some(claimed.retry_after.map_or(wait, |sooner| sooner.min(wait)));
+        return Ok(Room { by_cap: 0, by_rate: i64::MAX, rate: None, log_from: 0, taken: 0 });
+    }
     if row.paused || (policy.max_running.is_none() && policy.rate.is_none()) {
         let by_cap = if row.paused { 0 } else { i64::MAX };
         return Ok(Room { by_cap, by_rate: i64::MAX, rate: None, log_from: 0, taken: 0 });
     }
     let leased = lock_queue(tx, id).await?;
-    let Queue { row, policy } = tx.queue(id)?.clone();
+    let Queue { row, policy, .. } = tx.queue(id)?.clone();
     let by_cap = match policy.max_running {
         _ if row.paused => 0,
         Some(max) => i64::from(max) - leased,
@@ -385,7 +390,8 @@ async fn lock_queue(tx: &mut Tx<'_>, id: QueueId) -> Done<i64> {
     for row in query(tx.conn, sql::QUEUE_LOCK, values_of![vec![id.0]]).await? {
         let (policy, paused) = (serde_json::from_str(get(&row, 1)?)?, get(&row, 2)?);
         if let Some(queue) = tx.cache.queues.get_mut(&id) {
-            *queue = Queue::new(outlive_store::QueueRow { policy, paused, ..queue.row.clone() });
+            let row = outlive_store::QueueRow { policy, paused, ..queue.row.clone() };
+            *queue = Queue::new(row, queue.quiet_until);
         }
     }
     let committed: i64 = single(tx.conn, sql::COUNT_LEASED, values_of![id.0]).await?.unwrap_or(0);

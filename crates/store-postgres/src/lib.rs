@@ -11,7 +11,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `open`, `tls`, `pool` | what a database must be, migrations, the store's identity; connections |
+//! | `open`, `renew`, `tls`, `pool` | what a database must be, migrations, the store's identity, another history; connections |
 //! | `store`, `writer`, `db`, `reader`, `signs` | transactions and threads |
 //! | `needs`, `loaded`, `pending`, `flush`, `ready` | the unit of work: asked, known, to be written, written, ready runs |
 //! | `tx`, `cache`, `feed`, `exchange`, `notice` | what a command sees; what a replica remembers; the feed; between replicas |
@@ -50,6 +50,7 @@ mod pool;
 mod reader;
 mod ready;
 mod recovery;
+mod renew;
 mod replicas;
 mod report;
 mod rows;

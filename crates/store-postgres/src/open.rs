@@ -3,9 +3,11 @@
 use crate::cache::schema_version;
 use crate::fault::{Done, Fault};
 use crate::pool::Facts;
+use crate::renew::renew;
 use crate::sql;
+use crate::store::{Time, shard_of};
 use crate::value::{execute, get, query, single, values_of};
-use outlive_core::{Epoch, ReplicaId, Wall};
+use outlive_core::{ReplicaId, Wall};
 use outlive_store::StoreError;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -24,9 +26,6 @@ mod embedded {
         all
     }
 }
-
-/// Runs whose epochs jump in one statement.
-const PAGE: i64 = 10_000;
 
 /// The newest schema that this version knows.
 pub(crate) fn newest() -> i64 {
@@ -47,9 +46,14 @@ pub(crate) async fn found_schema(conn: &Client) -> Done<i64> {
 
 /// Brings the schema to what this version needs, and the rows that every store has; one replica after the other, in one
 /// transaction: what fails leaves nothing. The replica's number and the timeline.
-pub(crate) async fn prepare(conn: &Client, replica: &str, now: Wall) -> Result<(ReplicaId, i64), StoreError> {
+pub(crate) async fn prepare(
+    conn: &Client,
+    replica: &str,
+    time: Time,
+    now: Wall,
+) -> Result<(ReplicaId, i64), StoreError> {
     execute(conn, sql::BEGIN, &[]).await.map_err(|fault| fault.refused())?;
-    let prepared = prepare_inside(conn, replica, now).await;
+    let prepared = prepare_inside(conn, replica, time, now).await;
     let end = if prepared.is_ok() { sql::COMMIT } else { sql::ROLLBACK };
     let ended = execute(conn, end, &[]).await;
     let prepared = prepared?;
@@ -57,7 +61,7 @@ pub(crate) async fn prepare(conn: &Client, replica: &str, now: Wall) -> Result<(
     Ok(prepared)
 }
 
-async fn prepare_inside(conn: &Client, replica: &str, now: Wall) -> Result<(ReplicaId, i64), StoreError> {
+async fn prepare_inside(conn: &Client, replica: &str, time: Time, now: Wall) -> Result<(ReplicaId, i64), StoreError> {
     let failed = |fault: Fault| match fault {
         Fault::Other(why) => refused(why),
         other => other.refused(),
@@ -66,10 +70,10 @@ async fn prepare_inside(conn: &Client, replica: &str, now: Wall) -> Result<(Repl
     migrate(conn).await?;
     let facts = Facts::read(conn).await.map_err(failed)?;
     let timeline = facts.timeline(conn).await.map_err(failed)?;
-    identify(conn, timeline).await.map_err(failed)?;
     let rows = query(conn, sql::REPLICA_START, values_of![replica, now.0]).await.map_err(failed)?;
-    let id: i64 = rows.first().map_or(Ok(0), |row| get(row, 0)).map_err(failed)?;
-    Ok((ReplicaId(id), timeline))
+    let id = ReplicaId(rows.first().map_or(Ok(0), |row| get(row, 0)).map_err(failed)?);
+    identify(conn, timeline, id, time, now).await.map_err(failed)?;
+    Ok((id, timeline))
 }
 
 async fn migrate(conn: &Client) -> Result<(), StoreError> {
@@ -99,9 +103,8 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Who the store is. With another history of the database its generation changes and all epochs jump, so that no lease of
-/// before passes.
-async fn identify(conn: &Client, timeline: i64) -> Done<()> {
+/// Who the store is; with another history of the database, another one than before.
+async fn identify(conn: &Client, timeline: i64, replica: ReplicaId, time: Time, now: Wall) -> Done<()> {
     let random = || *Uuid::new_v4().as_bytes();
     let secret = [random(), random()].concat();
     execute(conn, sql::META_INSERT, values_of![Uuid::new_v4(), secret.as_slice(), timeline]).await?;
@@ -109,15 +112,10 @@ async fn identify(conn: &Client, timeline: i64) -> Done<()> {
     if known == Some(timeline) {
         return Ok(());
     }
-    tracing::warn!(?known, timeline, "the database has another history: its generation changes, and all epochs jump");
-    let mut after = 0;
-    loop {
-        let rows = query(conn, sql::EPOCH_JUMP, values_of![Epoch::JUMP, after, PAGE]).await?;
-        let last = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?.into_iter().max();
-        match last {
-            Some(last) => after = last,
-            None => break,
-        }
-    }
-    execute(conn, sql::META_TIMELINE, values_of![Uuid::new_v4(), timeline]).await.map(drop)
+    tracing::warn!(
+        ?known,
+        timeline,
+        "the database has another history: its generation changes, all leases are closed, and all epochs jump"
+    );
+    renew(conn, shard_of(replica), time, now, timeline).await
 }

@@ -27,6 +27,11 @@ const THREADS: usize = 2;
 /// Replicas add to one of so many parts of each sum.
 const SHARDS: i64 = 32;
 
+/// The part of sums that a replica adds to.
+pub(crate) const fn shard_of(replica: ReplicaId) -> i64 {
+    replica.0 % SHARDS
+}
+
 /// Whose wall clock the store's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
@@ -120,16 +125,16 @@ impl PostgresStore {
         let pool = Pool::new(config.clone(), tls.clone(), options.connections, timeline.clone(), signs.clone());
         let pool = pool.map_err(&unusable)?;
         let now = clock.wall();
-        let (replica, first) = (options.replica.clone(), pool.clone());
+        let (replica, first, time) = (options.replica.clone(), pool.clone(), options.time);
         let (to, by) = (config.clone(), tls.clone());
-        let opened = runtime.spawn(async move { begin(&to, by, &first, &replica, now).await });
+        let opened = runtime.spawn(async move { begin(&to, by, &first, &replica, time, now).await });
         let (replica, found) = match opened.await {
             Ok(opened) => opened.map_err(|failed| failed.told(&location))?,
             Err(_) => return Err(StoreError::Unavailable("opening the database panicked".to_owned())),
         };
         timeline.set(found);
         let known = Arc::new(Known::default());
-        let cache = Cache::new(known.clone(), replica.0 % SHARDS);
+        let cache = Cache::new(known.clone(), shard_of(replica));
         let db = Db::new(pool.clone(), cache, options.time, clock.clone(), signs.clone());
         let notices = Notices::start(&runtime, config, tls, pool.clone(), replica);
         let tell = notices.teller();
@@ -235,7 +240,8 @@ async fn begin(
     tls: tls::Tls,
     pool: &Pool,
     replica: &str,
-    now: outlive_core::Wall,
+    time: Time,
+    now: Wall,
 ) -> Result<(ReplicaId, i64), Unopened> {
     let (conn, connection) =
         config.connect(tls).await.map_err(|error| Unopened::Connect(crate::fault::said(&error)))?;
@@ -247,7 +253,7 @@ async fn begin(
     if !facts.fsync {
         tracing::warn!("fsync is off in this server: a power loss may damage the database");
     }
-    let prepared = open::prepare(&conn, replica, now).await.map_err(Unopened::Store)?;
+    let prepared = open::prepare(&conn, replica, time, now).await.map_err(Unopened::Store)?;
     drop(conn);
     let _ = driver.await;
     drop(pool.get().await.map_err(|fault| Unopened::Store(fault.refused()))?);

@@ -144,7 +144,7 @@ impl Tx<'_> {
 
     pub(crate) async fn reload_queues(&mut self) -> Done<()> {
         let all = crate::cache::queues(self.conn).await?;
-        self.cache.queues = all.into_iter().map(|row| (row.id, Queue::new(row))).collect();
+        self.cache.queues = all.into_iter().map(|queue| (queue.row.id, queue)).collect();
         Ok(())
     }
 

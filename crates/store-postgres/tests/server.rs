@@ -1,12 +1,12 @@
-//! What a server must be, and what may stand before it: TLS, a pgbouncer, settings that cannot hold a store, a new history.
+//! What a server must be, and what may stand before it: TLS, a pgbouncer, settings that cannot hold a store.
 
 mod support;
 
-use outlive_core::class::{MatchClass, WorkerProfile};
+use outlive_core::Json;
+use outlive_core::class::MatchClass;
 use outlive_core::clock::SimClock;
-use outlive_core::{Epoch, Json};
 use outlive_pg_private::{Bouncer, Database, Options as ServerOptions, Server, shared};
-use outlive_store::{Catalog, Exchange, Leases, Presence, Registration, Runs, StoreError, Workers};
+use outlive_store::{Catalog, Exchange, Runs, StoreError};
 use outlive_store_postgres::{Options, PostgresStore, Time, examine};
 use outlive_store_tests::{self as topics, Built, World};
 use std::sync::Arc;
@@ -184,57 +184,6 @@ fn replicas_that_start_at_once_make_one_schema() {
         }
     });
     assert_eq!(database.sql("SELECT count(*) FROM outlive.meta").expect("an answer"), "1");
-}
-
-#[test]
-fn with_another_history_of_the_database_the_generation_changes_and_no_old_lease_passes() {
-    let database = database();
-    let run = runtime().block_on(async {
-        let store = open(&database.url()).await.expect("a store");
-        let class = store.intern_class(class()).await.expect("a class");
-        let registration = Registration {
-            profile: WorkerProfile { namespace: "default".into(), name: "w".into(), ..WorkerProfile::default() },
-            instance: uuid::Uuid::from_u128(1),
-            outbox_key: String::new(),
-            presence: Presence::Session,
-            version: String::new(),
-            host: String::new(),
-            pid: 1,
-            may_replace: false,
-        };
-        let holder = store.register(registration).await.expect("a worker").worker.holder();
-        let snapshot = store.load().await.expect("a store");
-        let opened = store.open_session(holder, snapshot.replica).await.expect("a store").expect("a session");
-        store.create(one(class.id, class.queue)).await.expect("a run");
-        let order = outlive_store::ClaimOrder {
-            holder,
-            replica: snapshot.replica,
-            home_seq: opened.home_seq,
-            max: 1,
-            classes: vec![class.id],
-            request: None,
-        };
-        (store.claim(order).await.expect("a claim").leases.remove(0), holder, snapshot.generation)
-    });
-    // As after a standby took over: what it writes is another history.
-    database.sql("UPDATE outlive.meta SET timeline = timeline + 1").expect("a row");
-    runtime().block_on(async {
-        let (held, holder, generation) = run;
-        let store = open(&database.url()).await.expect("a store");
-        assert_ne!(store.load().await.expect("a store").generation, generation);
-        let lease = outlive_core::LeaseRef { run_id: held.run.id, epoch: held.run.epoch };
-        let op = outlive_core::report::Op::Complete(outlive_core::report::Completion::default());
-        let item = outlive_core::report::Item { lease, op };
-        let said = store.report(holder, vec![item]).await.expect("a report").results.remove(0);
-        assert!(matches!(said, outlive_core::report::ItemResult::Fenced { .. }), "{said:?}");
-        let row = store.get("default", held.run.id).await.expect("a store").expect("the run").run;
-        assert_eq!(row.epoch, Epoch(held.run.epoch.0 + (1 << 20)));
-        drop(store);
-        // The next start finds the history that it knows.
-        let store = open(&database.url()).await.expect("a store");
-        let row = store.get("default", held.run.id).await.expect("a store").expect("the run").run;
-        assert_eq!(row.epoch, Epoch(held.run.epoch.0 + (1 << 20)));
-    });
 }
 
 #[test]

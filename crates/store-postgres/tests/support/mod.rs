@@ -11,7 +11,13 @@ use std::sync::Arc;
 
 /// The schema is made once and copied; so each run of tests has migrated an empty database.
 fn template() -> Template {
-    let migrations = [include_str!("../../migrations/V1__runs.sql"), include_str!("../../migrations/V2__submit.sql")];
+    let migrations = [
+        include_str!("../../migrations/V1__runs.sql"),
+        include_str!("../../migrations/V2__submit.sql"),
+        include_str!("../../migrations/V3__held.sql"),
+        include_str!("../../migrations/V4__limits.sql"),
+        include_str!("../../migrations/V5__quiet.sql"),
+    ];
     let hash = migrations.concat().bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     Template { name: format!("outlive_{hash:x}"), fill }
 }

@@ -1,0 +1,1 @@
+UPDATE worker SET session_open = false WHERE session_open

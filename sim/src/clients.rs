@@ -28,16 +28,22 @@ pub(crate) struct Clients {
     pub stopped: bool,
 }
 
-/// The queues, with what is special about each.
-pub(crate) fn queues() -> [(&'static str, QueuePolicy); 3] {
+/// The queues, with what is special about each. A worker of all of them is judged by several TTLs at once.
+pub(crate) fn queues() -> [(&'static str, QueuePolicy); 4] {
     let base = QueuePolicy { cancel_grace: Millis::secs(2), ..QueuePolicy::default() };
     [
         ("main", base.clone()),
         ("quick", QueuePolicy { lease_ttl: Millis::secs(3), max_running: Some(3), ..base.clone() }),
         (
             "strict",
-            QueuePolicy { lease_ttl: Millis::secs(5), offline_grace: Millis(500), takeover: Takeover::Strict, ..base },
+            QueuePolicy {
+                lease_ttl: Millis::secs(5),
+                offline_grace: Millis(500),
+                takeover: Takeover::Strict,
+                ..base.clone()
+            },
         ),
+        ("long", QueuePolicy { lease_ttl: Millis::secs(60), ..base }),
     ]
 }
 
@@ -102,7 +108,7 @@ fn create_one(w: &mut World) {
 fn new_run(w: &mut World) -> CreateRun {
     let wall = w.clock.wall();
     let rng = &mut w.clients.rng;
-    let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(3) }];
+    let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(4) }];
     let work = Work {
         ms: rng.skewed(12_000),
         frames: rng.between(0, 4),

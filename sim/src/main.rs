@@ -69,6 +69,7 @@ fn all_hold(wanted: &Wanted) -> bool {
     let scenarios = || SCENARIOS.iter().filter(|s| wanted.scenario.is_none_or(|only| only.name == s.name));
     let histories: Vec<Options> = (wanted.seed..wanted.seed + wanted.seeds)
         .flat_map(|seed| scenarios().map(move |scenario| (seed, scenario)))
+        .filter(|(seed, scenario)| wanted.scenario.is_some() || seed.is_multiple_of(scenario.every))
         .map(|(seed, scenario)| Options {
             seed,
             scenario,
@@ -91,6 +92,7 @@ fn all_hold(wanted: &Wanted) -> bool {
         }
     });
     if wanted.brief {
+        println!("{} histories", sums.values().map(|sum| sum.histories).sum::<u64>());
         scenarios().filter_map(|s| sums.get_key_value(s.name)).for_each(|(name, sum)| println!("{name:<24} {sum}"));
     }
     hold

@@ -96,6 +96,7 @@ pub fn play(options: Options) -> Report {
             break;
         }
     }
+    w.truth.counts.shortened += w.replicas().filter(|r| r.up).map(|r| r.engine.shortened_graces()).sum::<u64>();
     check::at_the_end(&mut w);
     let recordings = w.replicas().flat_map(|r| &r.recordings);
     let replays = check::replays(recordings, &mut Rng::new(options.seed).part("replay"));

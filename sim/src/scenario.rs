@@ -17,12 +17,14 @@ pub struct Scenario {
     pub(crate) balanced: bool,
     /// The longest pause between two creations, in milliseconds.
     pub(crate) between_runs: u64,
+    /// It costs as much as several others: where all are played, it is with one of so many seeds.
+    pub every: u64,
     /// What strikes, with the least and the longest time between two strikes, in milliseconds.
     pub(crate) faults: &'static [(Fault, u64, u64)],
 }
 
 const fn scenario(name: &'static str, about: &'static str, faults: &'static [(Fault, u64, u64)]) -> Scenario {
-    Scenario { name, about, hosts: 4, replicas: 1, balanced: false, between_runs: 2_000, faults }
+    Scenario { name, about, hosts: 4, replicas: 1, balanced: false, between_runs: 2_000, every: 1, faults }
 }
 
 /// Three replicas.
@@ -60,6 +62,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        every: 1,
         name: "uncertain_verdicts",
         about: "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
         // So many that the few which are silent at the same time do not open the breaker.
@@ -85,6 +88,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        every: 1,
         name: "network_down",
         about: "nothing reaches the server for up to 28 s; nothing may be lost",
         hosts: 6,
@@ -109,6 +113,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        every: 1,
         name: "everything",
         about: "all of it",
         hosts: 5,
@@ -163,6 +168,16 @@ pub const SCENARIOS: &[Scenario] = &[
             "power_cut",
             "half of the hosts lose their power at once, for longer than anybody waits",
             &[(Fault::PowerCut, 20_000, 30_000)],
+        )
+    },
+    Scenario {
+        hosts: 24,
+        between_runs: 600,
+        every: 4,
+        ..scenario(
+            "fleet",
+            "two dozen workers, a few of them silent when the store comes back or the server starts again",
+            &[(Fault::StoreOutage, 8_000, 20_000), (Fault::KillServer, 30_000, 90_000), (Fault::Silence, 3_000, 9_000)],
         )
     },
     cluster(

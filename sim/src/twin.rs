@@ -44,11 +44,13 @@ pub enum Twin {
     EarlyTakeback,
     /// A replica that could not write its row goes on confirming beats.
     ConfirmsUnsure,
+    /// When nearly all of a fleet are back after an outage or a start, the others are judged 5 s later, whatever they trust.
+    ShortRest,
 }
 
 impl Twin {
     /// Every broken one.
-    pub const BROKEN: [Self; 17] = [
+    pub const BROKEN: [Self; 18] = [
         Self::NoHomeGuard,
         Self::DeafGuard,
         Self::EagerAck,
@@ -66,5 +68,6 @@ impl Twin {
         Self::RearmsForEver,
         Self::EarlyTakeback,
         Self::ConfirmsUnsure,
+        Self::ShortRest,
     ];
 }

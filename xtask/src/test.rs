@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 
-/// Histories per scenario, each of 120 simulated seconds: above 2,000 in all, and a few minutes of one processor.
+/// Histories per scenario (fewer of those that cost more), each of 120 simulated seconds: above 2,000 in all, and a few minutes of
+/// one processor.
 /// `cargo xtask sim` plays as many as you like.
 const SEEDS: &str = "70";
 /// Where tests look for the server of their run (`crates/pg-private/src/database.rs`).

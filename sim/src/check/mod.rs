@@ -64,6 +64,8 @@ pub struct Counts {
     pub losses: u64,
     /// Of them by absence.
     pub by_absence: u64,
+    /// Sessions whose grace was shortened.
+    pub shortened: u64,
     /// Attempts that executed.
     pub attempts: u64,
     /// Rows compared.

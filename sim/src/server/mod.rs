@@ -64,6 +64,8 @@ pub(crate) struct Server {
     pub recordings: Vec<Recording>,
     /// For twins that judge by another clock: when each worker was heard.
     heard: BTreeMap<Holder, u64>,
+    /// For the twin that shortens a grace too far: since when workers are awaited, and when nearly all were back.
+    awaits: Option<(u64, Option<u64>)>,
     /// It stops on purpose: nothing new is let in.
     pub stopping: bool,
 }
@@ -91,6 +93,7 @@ impl Server {
             store_ms: 2,
             recordings: Vec::new(),
             heard: BTreeMap::new(),
+            awaits: None,
             stopping: false,
         }
     }
@@ -162,6 +165,7 @@ impl World {
             self.server.up = false;
             return self.after(500, Owner::World, again);
         }
+        self.server.awaits = Some((self.now, None));
         driver::input(self, Input::Ready(snapshot.ready));
         duties::start(self);
     }
@@ -187,6 +191,7 @@ impl World {
         self.truth.troubled_at = self.now;
         self.log(format_args!("{name} {boot} is gone"));
         self.server.up = false;
+        self.truth.counts.shortened += self.server.engine.shortened_graces();
         self.server.waiting.clear();
         let of = |link: &crate::net::Link| (link.replica, link.boot) == (index, boot);
         let open: Vec<_> = (0..self.net.links.len()).filter(|&id| of(&self.net.links[id])).collect();

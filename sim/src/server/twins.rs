@@ -50,6 +50,7 @@ pub(super) fn tick(w: &mut World) {
                 judge(w, holder);
             }
         }
+        Twin::ShortRest => short_rest(w),
         Twin::CoarseLimit if w.now.is_multiple_of(5_000) => coarse_limit(w),
         _ => {}
     }
@@ -88,8 +89,31 @@ fn coarse_limit(w: &mut World) {
     });
 }
 
+/// Of 20 workers or more 95 % have been heard since they were awaited, and 5 s have passed: the others are judged.
+fn short_rest(w: &mut World) {
+    let Some((since, back)) = w.server.awaits else { return };
+    let now = w.mono();
+    let here: Vec<_> = w.truth.holders().into_iter().filter(|h| w.server.engine.session(*h, now).is_some()).collect();
+    let heard = |w: &World, holder: &Holder| w.server.heard.get(holder).is_some_and(|at| *at >= since);
+    match back {
+        None => {
+            let returned = here.iter().filter(|holder| heard(w, holder)).count();
+            if here.len() >= 20 && returned * 100 >= here.len() * 95 {
+                w.server.awaits = Some((since, Some(w.now)));
+            }
+        }
+        Some(at) if at + 5_000 <= w.now => {
+            w.server.awaits = None;
+            let silent: Vec<_> = here.into_iter().filter(|holder| !heard(w, holder)).collect();
+            silent.into_iter().for_each(|holder| judge(w, holder));
+        }
+        Some(_) => {}
+    }
+}
+
 /// The store came back: everybody is taken to have been heard.
 pub(crate) fn store_is_back(w: &mut World) {
+    w.server.awaits = Some((w.now, None));
     if w.twin == Twin::RearmsForEver {
         if !w.server.runs() {
             return;

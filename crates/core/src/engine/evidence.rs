@@ -7,6 +7,7 @@
 use super::Engine;
 use super::breaker::Census;
 use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
+use super::grace::REARMED_AT_MOST;
 use super::input::{CloseKind, ConnId, HeldInfo, Presence, SessionInfo, VerdictResult};
 use super::observed::{Senses, TICK};
 use super::replicas::Cluster;
@@ -17,9 +18,6 @@ use crate::run::Evidence;
 use crate::time::{Millis, Mono};
 use crate::{Holder, HomeSeq, LeaseRef, Reason};
 
-/// How often a countdown begins anew in one silence: a store that comes and goes must not keep a dead worker's runs for ever.
-pub const REARMED_AT_MOST: u8 = 2;
-
 /// A stall up to this long leaves the end of a connection evidence: the window begins when the end is read, and half a window
 /// more or less is within the margin of the agents' trust. After a longer one it is silence.
 const HICCUP: Millis = Millis(500);
@@ -29,6 +27,7 @@ impl Engine {
         let store_committed = self.observed.store_commits();
         self.observed.tick(now, senses);
         self.rearm(store_committed, now);
+        self.graces_end();
         self.rates_due(now);
         let uncertain = std::mem::take(&mut self.uncertain);
         self.effects.extend(uncertain.into_iter().map(Effect::Verdict));
@@ -58,15 +57,11 @@ impl Engine {
             return;
         }
         let observed = self.observed.stamp(now);
-        for session in self.sessions.values_mut() {
-            if was_deaf {
-                session.closed = None;
-            }
-            if store_is_back && session.rearmed < REARMED_AT_MOST {
-                session.rearmed += 1;
-                session.heard = observed;
-                session.heard_again(observed);
-            }
+        if was_deaf {
+            self.sessions.values_mut().for_each(|session| session.closed = None);
+        }
+        if store_is_back {
+            self.arm_all_again(observed);
         }
     }
 
@@ -327,6 +322,7 @@ impl Engine {
             self.say(holder, Say::Close(CloseWhy::Superseded));
         }
         self.opened_here(holder, info.home_seq, now);
+        self.is_back(holder);
         self.admit(info, conn, proxied, now);
         self.effects.push(Effect::Announce(holder, Status::Online));
         self.reschedule(holder);
@@ -353,6 +349,7 @@ impl Engine {
             closed: None,
             knocked: None,
             rearmed: 0,
+            grace: None,
             spared: None,
             excused: false,
             leases: std::collections::BTreeMap::new(),
@@ -377,6 +374,7 @@ impl Engine {
 
     pub(super) fn forget(&mut self, holder: Holder) {
         if let Some(old) = self.sessions.remove(&holder) {
+            self.is_not_awaited(holder);
             if let Some(due) = old.timer {
                 self.timers.remove(&(due, holder));
             }
@@ -394,13 +392,10 @@ impl Engine {
                 session.heard_again(observed);
             }
             session.knocked = current.filter(|_| conn.is_none()).map(|_| observed).or(session.knocked);
-            session.heard = observed;
-            session.heard_at = now;
-            session.rearmed = 0;
-            session.spared = None;
-            session.excused = false;
+            session.lives(observed, now);
             // It knocks. Whether or not it is let in (the store may refuse), the end of its connection was not its own.
             session.closed = None;
+            self.is_back(holder);
         }
     }
 

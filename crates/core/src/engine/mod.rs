@@ -24,6 +24,7 @@ pub mod breaker;
 mod closed;
 pub mod effect;
 mod evidence;
+mod grace;
 pub mod input;
 mod limits;
 mod matching;
@@ -39,7 +40,7 @@ pub mod trust;
 pub use breaker::Tally;
 pub use breaker::{BreakerMode, Opened};
 pub use effect::{ClaimToken, ClaimWanted, CloseWhy, Effect, Say, VerdictWanted};
-pub use evidence::REARMED_AT_MOST;
+pub use grace::REARMED_AT_MOST;
 pub use input::{
     BeatInfo, ClaimResult, CloseKind, ConnId, HeldInfo, Input, LeaseInfo, Presence, SessionInfo, VerdictResult,
 };
@@ -52,6 +53,7 @@ use crate::time::{Millis, Mono, Observed};
 use crate::{Holder, LeaseRef, QueueId, Reason};
 use breaker::{Breaker, Census, Reap};
 use closed::Closed;
+use grace::Graces;
 use matching::Matching;
 use replicas::Cluster;
 use session::Session;
@@ -69,6 +71,7 @@ pub struct Engine {
     closed: Closed,
     breaker: Breaker,
     reap: Reap,
+    graces: Graces,
     /// Of this tick, once it is needed.
     census: Option<Census>,
     /// Among other replicas; none: it is the only one.
@@ -92,6 +95,7 @@ impl Engine {
             closed: Closed::default(),
             breaker: Breaker::default(),
             reap: Reap::full(observed),
+            graces: Graces::default(),
             census: None,
             cluster: None,
             uncertain: Vec::new(),

@@ -279,11 +279,10 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&note.holder) else { return };
         // It lives. That its connection ended is another matter: what was heard may have been heard before.
         if at > session.heard {
-            session.heard = at;
-            session.heard_at = now;
-            session.rearmed = 0;
-            session.spared = None;
-            session.excused = false;
+            session.lives(at, now);
+            self.is_back(note.holder);
+        } else {
+            session.lived(at);
         }
     }
 
@@ -295,6 +294,7 @@ impl Engine {
         if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
             self.say(holder, Say::Close(CloseWhy::Superseded));
         }
+        self.is_back(holder);
         self.forget(holder);
     }
 

@@ -1,5 +1,6 @@
 //! What the engine remembers of a session.
 
+use super::grace::Grace;
 use super::input::{ConnId, LeaseInfo, Presence};
 use super::limits::UNDECLARED;
 use super::observed::TICK;
@@ -110,6 +111,8 @@ pub(super) struct Session {
     pub knocked: Option<Observed>,
     /// How often its countdown was begun anew since it was heard.
     pub rearmed: u8,
+    /// It was begun anew, and it has not been heard since.
+    pub grace: Option<Grace>,
     /// The breaker closed then, while it was absent: it has half a TTL more from there.
     pub spared: Option<Observed>,
     /// It was absent when the breaker closed, and has not been heard since: it does not open the breaker again.
@@ -235,7 +238,7 @@ impl Session {
         if matches!(self.presence, Presence::None(_)) {
             return self.leases.is_empty().then(|| (self.heard + policy.claim_ttl, Evidence::Silence));
         }
-        let silence = self.heard + self.ttl(policy) + policy.offline_grace + self.shared.exchange;
+        let silence = self.silent_until(self.ttl(policy) + policy.offline_grace + self.shared.exchange);
         let (at, evidence) = match self.closed {
             Some((at, _)) if policy.takeover == Takeover::Fast => {
                 let closed = at + self.window() + policy.offline_grace;

@@ -8,6 +8,7 @@ use crate::run::Evidence;
 use crate::{ClassId, Epoch, HomeSeq, Incarnation, QueueId, RunId, Wall, WorkerId};
 use std::sync::Arc;
 
+mod grace;
 mod limits;
 mod replicas;
 

@@ -243,6 +243,12 @@ pub struct Setting {
     pub name: String,
     /// Its value.
     pub value: String,
-    /// `flag`, `environment`, `file`, `default`, or `derived` with the rule.
+    /// `flag`, `environment`, `file`, `default`, `queue policy`, `derived` with the rule, or `fixed` with the reason.
     pub origin: String,
+}
+
+impl From<outlive_core::effective::Effective> for Setting {
+    fn from(row: outlive_core::effective::Effective) -> Self {
+        Self { name: row.name, value: row.value, origin: row.origin.to_string() }
+    }
 }

@@ -33,6 +33,21 @@ impl GivenPolicy {
         names
     }
 
+    /// Whether a value was said, by itself or as part of one.
+    #[must_use]
+    pub fn says(&self, name: &str) -> bool {
+        match name.split_once('.') {
+            None => self.said.contains_key(name),
+            Some((outer, inner)) => self.said.get(outer).is_some_and(|value| value.get(inner).is_some()),
+        }
+    }
+
+    /// What was said of a value as a whole.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.said.get(name)
+    }
+
     /// Of a whole policy the values of these names.
     #[must_use]
     pub fn of(policy: &QueuePolicy, set: &[String]) -> Self {

@@ -20,6 +20,7 @@
 pub mod budget;
 pub mod class;
 pub mod clock;
+pub mod effective;
 pub mod engine;
 pub mod explain;
 pub mod feed;
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod names;
 pub mod options;
 pub mod policy;
+pub mod possible;
 pub mod replica_name;
 pub mod report;
 pub mod resources;

@@ -1,7 +1,7 @@
 //! A queue's policy: every value that a queue may set, its default, and what is refused.
 //!
 //! One setting matters for liveness, [`QueuePolicy::lease_ttl`]; beats, trust, windows and ticks derive from it
-//! (see [`mod@derive`]).
+//! (see [`mod@derive`]). What values can hold together is in [`crate::possible`], what follows from them in [`crate::effective`].
 
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -184,16 +184,6 @@ choice! {
     }
 }
 
-/// A setting that is refused, with the inequality that fails.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {detail}")]
-pub struct BadPolicy {
-    /// The field, as on the wire.
-    pub field: &'static str,
-    /// What must hold and what was found.
-    pub detail: String,
-}
-
 /// The least `lease_ttl`: a beat each 100 ms.
 pub const MIN_LEASE_TTL: Millis = Millis(500);
 /// The greatest `lease_ttl`.
@@ -202,66 +192,6 @@ pub const MAX_LEASE_TTL: Millis = Millis::hours(24);
 pub const MAX_OFFLINE_GRACE: Millis = Millis::hours(30 * 24);
 
 impl QueuePolicy {
-    /// Refuses what cannot work.
-    ///
-    /// # Errors
-    /// The first field that is out of bounds.
-    pub fn validate(&self) -> Result<(), BadPolicy> {
-        let check = |holds: bool, field: &'static str, detail: String| {
-            if holds { Ok(()) } else { Err(BadPolicy { field, detail }) }
-        };
-        check(
-            (MIN_LEASE_TTL..=MAX_LEASE_TTL).contains(&self.lease_ttl),
-            "lease_ttl",
-            format!("{MIN_LEASE_TTL} <= lease_ttl <= {MAX_LEASE_TTL} must hold; it is {}", self.lease_ttl),
-        )?;
-        check(
-            self.offline_grace <= MAX_OFFLINE_GRACE,
-            "offline_grace",
-            format!("offline_grace <= {MAX_OFFLINE_GRACE} must hold; it is {}", self.offline_grace),
-        )?;
-        let window = derive::RECONNECT_WINDOW;
-        check(
-            self.takeover == Takeover::Strict || self.lease_ttl + self.offline_grace >= window,
-            "lease_ttl",
-            format!(
-                "lease_ttl + offline_grace >= reconnect_window ({window}) must hold; it is {}. Raise lease_ttl or set takeover to strict",
-                self.lease_ttl + self.offline_grace
-            ),
-        )?;
-        check(self.max_attempts >= 1, "max_attempts", "max_attempts >= 1 must hold; it is 0".into())?;
-        check(self.max_losses >= 1, "max_losses", "max_losses >= 1 must hold; it is 0".into())?;
-        check(self.start_timeout > Millis::ZERO, "start_timeout", "start_timeout > 0 must hold".into())?;
-        check(self.run_timeout > Millis::ZERO, "run_timeout", "run_timeout > 0 must hold".into())?;
-        check(
-            self.claim_ttl >= Millis::secs(1),
-            "claim_ttl",
-            format!("claim_ttl >= 1s must hold; it is {}", self.claim_ttl),
-        )?;
-        let b = &self.backoff;
-        check(
-            b.factor >= 1.0 && b.factor.is_finite(),
-            "backoff.factor",
-            format!("factor >= 1 must hold; it is {}", b.factor),
-        )?;
-        check(
-            (0.0..=1.0).contains(&b.jitter),
-            "backoff.jitter",
-            format!("0 <= jitter <= 1 must hold; it is {}", b.jitter),
-        )?;
-        check(b.initial <= b.max, "backoff.initial", format!("initial <= max must hold; {} > {}", b.initial, b.max))?;
-        check(
-            self.max_running != Some(0),
-            "max_running",
-            "max_running >= 1 must hold; to stop a queue, pause it".into(),
-        )?;
-        if let Some(rate) = self.rate {
-            check(rate.limit >= 1, "rate.limit", "limit >= 1 must hold; to stop a queue, pause it".into())?;
-            check(rate.per >= Millis(1), "rate.per", "per >= 1ms must hold".into())?;
-        }
-        Ok(())
-    }
-
     /// The terms of a lease that is given now.
     #[must_use]
     pub const fn terms(&self) -> LeaseTerms {
@@ -358,6 +288,12 @@ pub mod derive {
         if proxied { heartbeat.percent(250).max(PROXIED_WINDOW_MIN) } else { RECONNECT_WINDOW }
     }
 
+    /// The server applies a limit that the agent keeps so much later.
+    #[must_use]
+    pub fn backstop_margin(limit: Millis, lease_ttl: Millis) -> Millis {
+        limit.percent(5).max(lease_ttl)
+    }
+
     /// The share of a TTL or window for which an agent trusts its lease: it must stop before the judge may act.
     #[must_use]
     pub const fn trusted(of: Millis) -> Millis {
@@ -368,21 +304,6 @@ pub mod derive {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_defaults_are_valid() {
-        assert_eq!(QueuePolicy::default().validate(), Ok(()));
-    }
-
-    #[test]
-    fn an_impossible_combination_is_refused_with_its_inequality() {
-        let policy = QueuePolicy { lease_ttl: Millis(500), ..QueuePolicy::default() };
-        let refused = policy.validate().unwrap_err();
-        assert_eq!(refused.field, "lease_ttl");
-        assert!(refused.detail.contains("lease_ttl + offline_grace >= reconnect_window"), "{refused}");
-        let strict = QueuePolicy { takeover: Takeover::Strict, ..policy };
-        assert_eq!(strict.validate(), Ok(()));
-    }
 
     #[test]
     fn the_terms_of_a_lease_read_back_from_their_number() {

@@ -7,6 +7,7 @@ use crate::render::table::{Field, Tone, card};
 use crate::render::{Format, Look, list, one, say};
 use clap::Subcommand;
 use outlive_api::queues::Queue;
+use outlive_core::effective::{self, Effective, Origin};
 use outlive_core::given::{GivenPolicy, PolicyFile};
 use outlive_core::policy::QueuePolicy;
 use serde_json::Value;
@@ -101,7 +102,7 @@ fn said(cx: &Context, queue: &Queue, what: &str) -> Result<(), Failure> {
 }
 
 fn show(cx: &Context, queue: &Queue) -> Result<(), Failure> {
-    let policy = flat(queue)?;
+    let policy = flat(queue);
     one(&cx.look, queue, &queue.name, || card(&cx.look, &fields(&cx.look, queue, &policy)))
 }
 
@@ -114,34 +115,13 @@ fn fields<'a>(_: &Look, queue: &'a Queue, policy: &'a [(String, String)]) -> Vec
 }
 
 /// A policy as `name`, `outer.inner` and texts, and where each value comes from.
-fn flat(queue: &Queue) -> Result<Vec<(String, String)>, Failure> {
-    let mut out = Vec::new();
-    let Value::Object(map) = serde_json::to_value(&queue.policy)? else { return Ok(out) };
-    let is_set = |name: &str| {
-        queue
-            .set
-            .iter()
-            .any(|set| set == name || name.strip_prefix(set.as_str()).is_some_and(|rest| rest.starts_with('.')))
+fn flat(queue: &Queue) -> Vec<(String, String)> {
+    let given = GivenPolicy::of(&queue.policy, &queue.set);
+    let row = |row: Effective| {
+        let origin = if row.origin == Origin::Policy { "set" } else { "default" };
+        (row.name.trim_start_matches("queue.").to_owned(), format!("{} ({origin})", row.value))
     };
-    let mut push = |name: String, value: &Value| {
-        let origin = if is_set(&name) { "set" } else { "default" };
-        out.push((name, format!("{} ({origin})", plain(value))));
-    };
-    for (name, value) in map {
-        match value {
-            Value::Object(inner) => inner.iter().for_each(|(k, v)| push(format!("{name}.{k}"), v)),
-            other => push(name, &other),
-        }
-    }
-    Ok(out)
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "none".to_owned(),
-        other => other.to_string(),
-    }
+    effective::policy(&given).into_iter().map(row).collect()
 }
 
 /// The policy with these values changed. What is refused, is refused by the server's own rules.
@@ -154,7 +134,7 @@ fn merged(given: &GivenPolicy, values: &[(String, String)]) -> Result<GivenPolic
         let known = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         Failure::usage(e.to_string()).hint(format!("there are: {known}"))
     })?;
-    given.policy().validate().map_err(|e| Failure::usage(e.to_string()))?;
+    given.validate().map_err(|e| Failure::usage(e.to_string()))?;
     Ok(given)
 }
 
@@ -165,7 +145,9 @@ fn of_file(path: &Path, only: Option<&str>) -> Result<Vec<(String, GivenPolicy)>
     let file: PolicyFile = toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
     let queues: Vec<_> = file.queues.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)).collect();
     for (name, policy) in &queues {
-        policy.policy().validate().map_err(|e| Failure::usage(format!("{}: queue {name}: {e}", path.display())))?;
+        let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("{}: queue {name}: {e}", path.display()));
+        outlive_core::names::check(name).map_err(|e| wrong(&e))?;
+        policy.validate().map_err(|e| wrong(&e))?;
     }
     if queues.is_empty() {
         let what = only.map_or_else(|| "no queue".to_owned(), |name| format!("no queue {name}"));
@@ -212,6 +194,8 @@ mod tests {
     fn a_typo_and_an_impossible_value_are_refused_with_what_would_do() {
         let typo = set(&["leese_ttl=5s"]).unwrap_err();
         assert!(typo.hint.unwrap().contains("lease_ttl"));
+        let never = set(&["claim_ttl=2h", "run_timeout=10m"]).unwrap_err();
+        assert!(never.message.contains("claim_ttl <= run_timeout"), "{never}");
         let short = set(&["lease_ttl=500ms"]).unwrap_err();
         assert!(short.message.contains("lease_ttl + offline_grace >= reconnect_window"), "{short}");
     }
@@ -237,6 +221,12 @@ mod tests {
             ),
             ("[queues.a]\nleese_ttl = \"5s\"\n", "leese_ttl"),
             ("[queue.a]\nlease_ttl = \"5s\"\n", "queue"),
+            ("[queues.a]\n[queues.\" b\"]\n", "queue  b: must have 1 to 200 characters"),
+            (
+                "[queues.a]\nprogress_timeout = \"2h\"\nrun_timeout = \"1h\"\n",
+                "progress_timeout <= run_timeout must hold; 2h > 1h",
+            ),
+            ("[queues.a]\non_loss = \"fail\"\nmax_losses = 2\n", "on_loss = retry must hold for max_losses to act"),
         ] {
             let refused = of_file(&file(text), None).unwrap_err();
             assert!(refused.message.contains(says), "{refused}");

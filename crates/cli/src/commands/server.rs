@@ -147,7 +147,7 @@ pub(crate) fn without_password(store: &str) -> String {
 }
 
 /// A setting as others may see it.
-fn shown(setting: Setting) -> Setting {
+pub(crate) fn shown(setting: Setting) -> Setting {
     if setting.name == "store" { Setting { value: without_password(&setting.value), ..setting } } else { setting }
 }
 

@@ -23,15 +23,15 @@ use crate::time::{Millis, Observed};
 use serde::{Deserialize, Serialize};
 
 /// Fewer absent sessions than this never open it.
-const LEAST: usize = 3;
+pub(crate) const LEAST: usize = 3;
 /// More silent than this, in percent.
-const SILENT_PERCENT: usize = 30;
+pub(crate) const SILENT_PERCENT: usize = 30;
 /// More closed within one window than this, in percent.
-const CLOSED_PERCENT: usize = 90;
+pub(crate) const CLOSED_PERCENT: usize = 90;
 /// Another worker that is heard so long after the opening proves that the judge hears.
-const PROOF: Millis = Millis::secs(3);
+pub(crate) const PROOF: Millis = Millis::secs(3);
 /// Nobody heard, nobody newly absent: then it was not the judge.
-const QUIET: Millis = Millis::secs(30);
+pub(crate) const QUIET: Millis = Millis::secs(30);
 
 /// Why it opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ impl Breaker {
 }
 
 /// Sessions that may be written off by absence in a second, whatever the size of the fleet.
-const LEAST_SESSIONS: u64 = 50;
+pub(crate) const LEAST_SESSIONS: u64 = 50;
 /// … or this share of the absent ones.
 const SHARE: u64 = 5;
 /// Runs that may be queued again by absence in a second.

@@ -21,6 +21,7 @@ use super::observed::TICK;
 use super::session::{HeldLease, Session};
 use super::status::Status;
 use crate::policy::Liveness;
+use crate::policy::derive::backstop_margin as margin;
 use crate::run::Evidence;
 use crate::time::{Millis, Mono, Observed};
 use crate::{Holder, LeaseRef, Reason, RunId};
@@ -32,11 +33,6 @@ pub(super) const UNDECLARED: Millis = Millis::secs(60);
 
 /// When a limit is due, and which.
 type Due = (Observed, Reason);
-
-/// A backstop comes so much later than the limit that the agent keeps.
-fn margin(limit: Millis, ttl: Millis) -> Millis {
-    limit.percent(5).max(ttl)
-}
 
 impl HeldLease {
     /// As the store has it.

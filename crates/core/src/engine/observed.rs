@@ -19,11 +19,11 @@ pub const TICK: Millis = Millis(50);
 /// What one tick may add.
 const MOST_PER_TICK: Millis = Millis(2 * TICK.0);
 /// Punctual ticks that a verdict by absence needs after a stall.
-const PUNCTUAL_TICKS: u32 = 5;
+pub(crate) const PUNCTUAL_TICKS: u32 = 5;
 /// A store without a commit for this long is not healthy.
-const STORE_SILENCE: Millis = Millis::secs(2);
+pub(crate) const STORE_SILENCE: Millis = Millis::secs(2);
 /// A write that waits this long means the same.
-const STORE_PENDING: Millis = Millis(500);
+pub(crate) const STORE_PENDING: Millis = Millis(500);
 /// The way through its own listener may take this long before the judge calls itself late.
 const INGEST_LATE: Millis = Millis(4 * TICK.0);
 

@@ -155,6 +155,20 @@ async fn read(
     refusal: &mut Option<Fault>,
 ) -> Result<CreateRun, Fault> {
     validate(&body, at)?;
+    let options = RunOptions {
+        max_attempts: body.max_attempts,
+        max_losses: body.max_losses,
+        backoff: body.backoff,
+        run_timeout: body.run_timeout,
+        progress_timeout: body.progress_timeout,
+        queue_ttl: body.queue_ttl,
+        parent: body.parent,
+        retry_of: None,
+        subjects: body.subjects,
+        tags: body.tags,
+        traceparent: None,
+    };
+    options.validate().map_err(|bad| Fault::field(at(bad.field), bad.detail))?;
     let class = MatchClass {
         namespace: namespace.to_owned(),
         queue: body.queue,
@@ -178,19 +192,9 @@ async fn read(
         }
         slot.insert(doubt);
     }
-    let options = RunOptions {
-        max_attempts: body.max_attempts,
-        max_losses: body.max_losses,
-        backoff: body.backoff,
-        run_timeout: body.run_timeout,
-        progress_timeout: body.progress_timeout,
-        queue_ttl: body.queue_ttl,
-        parent: body.parent,
-        retry_of: None,
-        subjects: body.subjects,
-        tags: body.tags,
-        traceparent: None,
-    };
+    if let Err(bad) = options.validate_under(&app.catalog.policy(queue_id)) {
+        refusal.get_or_insert_with(|| Fault::field(at(bad.field), bad.detail));
+    }
     let id = body.id.unwrap_or_else(|| new_id(app));
     let new = NewRun {
         id,
@@ -257,11 +261,6 @@ fn validate(body: &wire::NewRun, at: &impl Fn(&str) -> String) -> Result<(), Fau
     check_input(&body.kind, &body.input, at)?;
     if body.id.is_some_and(|id| id.0.get_version_num() != 7) {
         return Err(Fault::field(at("id"), "must be a UUID of version 7"));
-    }
-    for (field, value) in [("max_attempts", body.max_attempts), ("max_losses", body.max_losses)] {
-        if value == Some(0) {
-            return Err(Fault::field(at(field), "must be at least 1"));
-        }
     }
     Ok(())
 }

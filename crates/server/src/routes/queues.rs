@@ -61,7 +61,7 @@ pub(crate) async fn put(
     Body(given): Body<GivenPolicy>,
 ) -> Reply<Queue> {
     check_name("name", &name)?;
-    given.policy().validate().map_err(|bad| Fault::field(bad.field, bad.detail))?;
+    given.validate().map_err(|bad| Fault::field(bad.field, bad.detail))?;
     let worker = Arc::clone(&app);
     let row = App::detached(async move {
         let row = worker.store.put_queue(&namespace, &name, given).await?;

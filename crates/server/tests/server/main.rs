@@ -14,6 +14,7 @@ mod restart;
 mod runs;
 mod safety;
 mod sessions;
+mod settings;
 mod signals;
 mod small_disk;
 mod store_faults;

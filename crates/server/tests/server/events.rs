@@ -9,10 +9,10 @@ use outlive_api::runs::NewRun;
 use outlive_core::State;
 use outlive_server::StoreLocation;
 
-const ALL: EventQuery<'static> = EventQuery { types: "", after: None, recent: None, stored_only: true };
+pub(crate) const ALL: EventQuery<'static> = EventQuery { types: "", after: None, recent: None, stored_only: true };
 
 /// Everything that a stream shows until it ends, with its places.
-async fn shown(world: &World, what: EventQuery<'_>) -> Vec<(String, FeedEvent)> {
+pub(crate) async fn shown(world: &World, what: EventQuery<'_>) -> Vec<(String, FeedEvent)> {
     let mut stream = world.client.events(what).await.expect("the feed");
     let mut events = Vec::new();
     while let Some(item) = stream.next().await.expect("readable") {

@@ -3,6 +3,7 @@
 mod audit;
 mod bad_input;
 mod bad_sessions;
+mod breaker;
 mod cut;
 mod events;
 mod lost_answers;

@@ -1,7 +1,7 @@
 //! `cargo xtask chaos …`: builds the binary and starts this.
 
 use clap::{Parser, Subcommand};
-use outlive_chaos::{liveness, store};
+use outlive_chaos::{cluster, liveness, store};
 use outlive_core::policy::OnIsolation;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +31,21 @@ enum What {
         #[arg(long)]
         keep: bool,
     },
+    /// Replicas over a PostgreSQL of their own, and 20 workers, fail under load; everything that was seen is checked at the end
+    Cluster {
+        /// The built binary `outlive`
+        #[arg(long)]
+        binary: PathBuf,
+        /// For how long; 0: everything is done once
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// By which victims, moments and the load are chosen
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Keeps the folder with logs and stamps
+        #[arg(long)]
+        keep: bool,
+    },
     /// Stops, cuts, starves and kills around live runs; nobody who lives may be taken for dead, and nothing may run twice at once
     Liveness {
         /// The built binary `outlive`
@@ -55,6 +70,10 @@ fn main() -> ExitCode {
     let good = match Args::parse().what {
         What::Store { binary, kills, seed, keep } => {
             told(store::run(&store::Plan { binary, kills, seed, keep }), |report| report.findings.is_empty())
+        }
+        What::Cluster { binary, minutes, seed, keep } => {
+            let length = if minutes == 0 { cluster::Length::Round } else { cluster::Length::Minutes(minutes) };
+            told(cluster::run(&cluster::Plan { binary, seed, length, keep }), |report| report.findings.is_empty())
         }
         What::Liveness { binary, scenario, seed, short, keep } => {
             liveness(&binary, scenario.as_deref(), seed, short, keep)

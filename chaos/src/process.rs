@@ -130,6 +130,18 @@ impl House {
         command.spawn().map(Process)
     }
 
+    /// Starts a replica over a database; it may not listen yet.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn replica(&self, name: &str, listen: &str, store: &str) -> io::Result<Process> {
+        let mut command = self.command(&format!("{name}.log"), &[])?;
+        command.args(["server", "--listen", listen, "--low-disk", "0", "--log", "warn", "--replica", name]);
+        // Not as an argument: it has a password in it, and everybody may read arguments.
+        command.env("OUTLIVE_STORE", store);
+        command.spawn().map(Process)
+    }
+
     /// The server's database.
     #[must_use]
     pub fn store(&self) -> PathBuf {
@@ -141,10 +153,18 @@ impl House {
     /// # Errors
     /// If it cannot be started.
     pub fn worker(&self, post: &Post<'_>) -> io::Result<Process> {
+        self.agent(post, "default")
+    }
+
+    /// The same, for other queues.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn agent(&self, post: &Post<'_>, queues: &str) -> io::Result<Process> {
         let mut command = self.command(&format!("{}.log", post.name), post.through)?;
         let slots = post.slots.to_string();
         command.args(["worker", "--server", post.server, "--name", post.name, "--slots", &slots]);
-        command.args(["--allow-exec", "--log", "warn"]);
+        command.args(["--allow-exec", "--log", "warn", "--queues", queues]);
         command.arg("--state-dir").arg(self.folder.join(post.name));
         command.spawn().map(Process)
     }

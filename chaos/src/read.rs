@@ -16,10 +16,16 @@ const PAGE: u32 = 500;
 pub enum Entry {
     /// An attempt starts.
     Marker(Epoch),
-    /// An attempt's text.
-    Text(Epoch, String),
+    /// What an attempt printed.
+    Bytes(Epoch, Vec<u8>),
     /// The run is over.
     End,
+}
+
+impl Entry {
+    fn bytes(&self) -> Option<&[u8]> {
+        if let Self::Bytes(_, bytes) = self { Some(bytes) } else { None }
+    }
 }
 
 /// Everything that there is of a run.
@@ -44,9 +50,25 @@ impl Whole {
 /// The lines of a log over all attempts, in order.
 #[must_use]
 pub fn lines(log: &[Entry]) -> Vec<String> {
-    let texts =
-        log.iter().filter_map(|entry| if let Entry::Text(_, text) = entry { Some(text.as_str()) } else { None });
-    texts.collect::<String>().lines().map(str::to_owned).collect()
+    let bytes: Vec<u8> = log.iter().flat_map(|entry| entry.bytes().unwrap_or_default()).copied().collect();
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+/// The first entry of an attempt that comes after a later one had begun, or marker that does not rise: its epoch, and the
+/// highest one before it.
+#[must_use]
+pub fn out_of_place(log: &[Entry]) -> Option<(Epoch, Epoch)> {
+    let mut current = Epoch(0);
+    log.iter().find_map(|entry| {
+        let (epoch, wrong) = match entry {
+            Entry::Marker(epoch) => (*epoch, *epoch <= current),
+            Entry::Bytes(epoch, _) => (*epoch, *epoch != current),
+            Entry::End => return None,
+        };
+        let before = current;
+        current = current.max(epoch);
+        wrong.then_some((epoch, before))
+    })
 }
 
 fn said(error: impl Display) -> String {
@@ -83,7 +105,7 @@ pub async fn whole(client: &Client, id: RunId) -> Result<Whole, String> {
     while let Some(event) = stream.next().await.map_err(said)? {
         match event {
             OutputEvent::Attempt(attempt) => log.push(Entry::Marker(attempt.epoch)),
-            OutputEvent::Chunk(chunk) => log.push(Entry::Text(chunk.epoch, chunk.text.unwrap_or_default())),
+            OutputEvent::Chunk(chunk) => log.push(Entry::Bytes(chunk.epoch, chunk.bytes())),
             OutputEvent::End(_) => log.push(Entry::End),
             _ => {}
         }

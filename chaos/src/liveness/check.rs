@@ -1,7 +1,7 @@
 //! What must hold whatever was done: false kills 0, stale writes 0, runs lost 0, overlap 0. Pure: facts in, findings out.
 
 use crate::history::{self, Found, History};
-use crate::read::{Entry, lines};
+use crate::read::{Entry, lines, out_of_place};
 use outlive_core::stamps::{Overlap, Stamp, overlap, spans};
 use outlive_core::{Epoch, Reason, RunId, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,22 +106,17 @@ fn of_run(rights: &Rights, run: &Seen, findings: &mut Vec<Finding>) {
     findings.extend(log(run).into_iter().map(Finding::Log));
 }
 
-/// The first entry of an attempt that comes after a later one had begun.
+/// Something of an attempt after a later one had begun, by its place or by its text.
 fn stale(run: &Seen) -> Option<Finding> {
-    let mut current = Epoch(0);
-    run.log.iter().find_map(|entry| {
-        let (epoch, wrong) = match entry {
-            Entry::Marker(epoch) => (*epoch, *epoch <= current),
-            Entry::Text(epoch, text) => {
-                let own = text.lines().all(|line| line.split_once('.').is_none_or(|(e, _)| e == epoch.0.to_string()));
-                (*epoch, *epoch != current || !own)
-            }
-            Entry::End => return None,
-        };
-        let before = current;
-        current = current.max(epoch);
-        wrong.then_some(Finding::StaleWrite(run.run, epoch, before))
-    })
+    let foreign = |entry: &Entry| match entry {
+        Entry::Bytes(epoch, bytes) => {
+            let own = |line: &str| line.split_once('.').is_none_or(|(e, _)| e == epoch.0.to_string());
+            (!String::from_utf8_lossy(bytes).lines().all(own)).then_some((*epoch, *epoch))
+        }
+        Entry::Marker(_) | Entry::End => None,
+    };
+    let found = out_of_place(&run.log).or_else(|| run.log.iter().find_map(foreign));
+    found.map(|(epoch, current)| Finding::StaleWrite(run.run, epoch, current))
 }
 
 /// What must hold of any log: each line once and in order, an end once, attempts that rise.
@@ -165,9 +160,9 @@ mod tests {
             attempts: vec![tried(1, "dead", Some(Reason::WorkerDisconnected)), tried(2, "alive", None)],
             log: vec![
                 Entry::Marker(Epoch(1)),
-                Entry::Text(Epoch(1), "1.1\n1.2\n".to_owned()),
+                Entry::Bytes(Epoch(1), "1.1\n1.2\n".into()),
                 Entry::Marker(Epoch(2)),
-                Entry::Text(Epoch(2), "2.1\n".to_owned()),
+                Entry::Bytes(Epoch(2), "2.1\n".into()),
                 Entry::End,
             ],
             stamps: vec![stamp(1, 10), stamp(1, 20), stamp(2, 30), stamp(2, 40)],
@@ -202,9 +197,9 @@ mod tests {
 
     #[test]
     fn a_stale_write_is_found_by_the_log_and_by_the_text() {
-        let found = with(|_, seen| seen.log.insert(3, Entry::Text(Epoch(1), "1.3\n".to_owned())));
+        let found = with(|_, seen| seen.log.insert(3, Entry::Bytes(Epoch(1), "1.3\n".into())));
         assert_eq!(found, [Finding::StaleWrite(id(), Epoch(1), Epoch(2))]);
-        let found = with(|_, seen| seen.log.insert(4, Entry::Text(Epoch(2), "1.3\n".to_owned())));
+        let found = with(|_, seen| seen.log.insert(4, Entry::Bytes(Epoch(2), "1.3\n".into())));
         assert_eq!(found, [Finding::StaleWrite(id(), Epoch(2), Epoch(2))]);
         let found = with(|_, seen| seen.log[2] = Entry::Marker(Epoch(1)));
         assert_eq!(found[0], Finding::StaleWrite(id(), Epoch(1), Epoch(1)));
@@ -233,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_doubled_line_is_found() {
-        let found = with(|_, seen| seen.log.insert(4, Entry::Text(Epoch(2), "2.1\n".to_owned())));
+        let found = with(|_, seen| seen.log.insert(4, Entry::Bytes(Epoch(2), "2.1\n".into())));
         assert!(matches!(&found[..], [Finding::Log(_), ..]), "{found:?}");
     }
 }

@@ -5,6 +5,7 @@ use super::means::share::Share;
 use super::means::sockets;
 use super::means::writelock::WriteLock;
 use super::stage::Stage;
+use crate::link::Mode;
 use crate::process::ms_since;
 use crate::read;
 use outlive_api::client::Client;
@@ -128,10 +129,10 @@ async fn cut_proxied(stage: &mut Stage) -> Result<(), String> {
     let refusal = stage.scale.refusal;
     for seconds in [0, 1, refusal] {
         let proxy = stage.proxy.as_ref().ok_or("no proxy")?;
-        proxy.refuse(seconds > 0);
+        proxy.set(if seconds > 0 { Mode::Refused } else { Mode::Open });
         let cut = proxy.cut();
         pause(seconds).await;
-        proxy.refuse(false);
+        proxy.set(Mode::Open);
         stage.note(format!("{cut} connections cut, and refused for {seconds} s"));
         if cut < stage.workers.len() {
             stage.doubts.push(format!("only {cut} connections were cut"));

@@ -3,8 +3,8 @@
 use super::check::{Rights, Seen, Tried};
 use super::means::clock::Clock;
 use super::means::namespace::Namespace;
-use super::means::proxy::Proxy;
 use super::scenario::{Scale, Scenario, Setting};
+use crate::link::Link;
 use crate::process::{House, Post, Process, free_port};
 use crate::read;
 use crate::rng::Rng;
@@ -42,7 +42,7 @@ pub(super) struct Stage {
     pub(super) notes: Vec<String>,
     /// What kept the fault from being one.
     pub(super) doubts: Vec<String>,
-    pub(super) proxy: Option<Proxy>,
+    pub(super) proxy: Option<Link>,
     pub(super) namespace: Option<Namespace>,
     pub(super) clock: Option<Clock>,
 }
@@ -70,7 +70,7 @@ impl Stage {
         let server = house.server().map_err(said("the server does not start"))?;
         let proxy = if scenario.setting == Setting::Proxied {
             let port = free_port(&mut rng).map_err(said("no port"))?;
-            Some(Proxy::new(port, house.address.clone()).await?)
+            Some(Link::new(port, house.address.clone()).await?)
         } else {
             None
         };
@@ -104,7 +104,7 @@ impl Stage {
             let name = format!("w-{number}");
             let (mut server, mut through) = (self.house.address.clone(), Vec::new());
             if let Some(proxy) = &self.proxy {
-                server.clone_from(&proxy.address);
+                server = proxy.address();
             }
             if let Some(namespace) = self.namespace.as_ref().filter(|_| number == 1) {
                 server = format!("{}:{}", namespace.gateway, self.house.port());

@@ -1,8 +1,8 @@
 //! What is there at the end, read through the API.
 
-use super::LOOK;
-use super::load::{LINES, Load};
+use super::load::LINES;
 use crate::history::Found;
+use crate::load::{LOOK, Load};
 use crate::read::{self, Entry};
 use outlive_core::RunId;
 

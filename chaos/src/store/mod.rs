@@ -7,9 +7,9 @@ mod collect;
 mod load;
 
 use crate::history::{Finding, History, check};
+use crate::load::{LOOK, Load};
 use crate::process::{House, Post, Process, ms_since};
 use crate::rng::Rng;
-use load::Load;
 use outlive_api::client::Client;
 use outlive_api::clock::nanos;
 use std::fmt;
@@ -81,8 +81,6 @@ const WORKERS: u32 = 2;
 const BACK: Duration = Duration::from_secs(30);
 /// Everything must have ended this long after the last kill.
 const DRAIN: Duration = Duration::from_mins(2);
-/// Between looks at a level.
-const LOOK: Duration = Duration::from_millis(2);
 /// A server lives this long before it is killed: at least, and up to so much more. Milliseconds.
 const LIFE: (u64, u64) = (30, 500);
 /// … and until it has acknowledged so many creations, however slow the machine is …
@@ -113,8 +111,8 @@ async fn carry_out(plan: &Plan) -> Result<Report, String> {
     let names = (1..=WORKERS).map(|n| format!("real-{n}"));
     let workers: Vec<Process> =
         names.map(|name| worker(&house, &name)).collect::<Result<_, _>>().map_err(io("a worker does not start"))?;
-    let load = Arc::new(Load::new(client.clone(), plan.kills));
-    let tasks = load::start(&load, &mut rng);
+    let load = Arc::new(Load::new(client.clone()));
+    let tasks = load::start(&load, &mut rng, plan.kills);
 
     let mut back_ms = Vec::new();
     for kill in 1..=plan.kills {

@@ -38,11 +38,14 @@ fn main() -> ExitCode {
         return outlive_worker::guard_main();
     }
     // So must what stamps the time of its own start.
-    if let [_, bench, stamp, rest @ ..] = config::args().as_slice()
+    if let [_, bench, what, rest @ ..] = config::args().as_slice()
         && bench == "bench"
-        && stamp == "stamp"
     {
-        return ended(commands::bench::stamp::run(rest));
+        if what == "stamp" {
+            return ended(commands::bench::stamp::run(rest));
+        } else if what == "work" {
+            return ended(commands::bench::work::run(rest));
+        }
     }
     ended(start())
 }

@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("outlive-worker", &["outlive-api", "outlive-core"]),
     ("outlive-acceptance", &["outlive-api", "outlive-core"]),
-    ("outlive-chaos", &["outlive-api", "outlive-core"]),
+    ("outlive-chaos", &["outlive-api", "outlive-core", "outlive-pg-private"]),
     (
         "outlive-cli",
         &[

@@ -4,14 +4,12 @@
 //! |---|---|
 //! | [`clock`] | a wall clock that jumps (libfaketime), for processes that are started with it |
 //! | [`namespace`] | a host of its own, whose network can be set down |
-//! | [`proxy`] | something between workers and server, whose connections can be cut |
 //! | [`sockets`] | cuts the connections of a process, without its help |
 //! | [`share`] | a process that gets a twentieth of a core |
 //! | [`writelock`] | a store in which nobody else can commit |
 
 pub(super) mod clock;
 pub(super) mod namespace;
-pub(super) mod proxy;
 pub(super) mod share;
 pub(super) mod sockets;
 pub(super) mod writelock;

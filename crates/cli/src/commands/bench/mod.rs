@@ -9,6 +9,7 @@
 //! | [`session`] | sessions without processes |
 //! | [`agent`] | (hidden) the worker whose handler does nothing |
 //! | [`stamp`] | (hidden) the command of runs that stamp a file while they execute |
+//! | [`work`] | (hidden) the command of runs whose every byte is known |
 //! | [`probe`] | this machine: fsync, processor time, its name |
 
 pub(crate) mod agent;
@@ -19,6 +20,7 @@ mod session;
 mod sessions;
 pub(crate) mod stamp;
 mod throughput;
+pub(crate) mod work;
 
 use super::Done;
 use crate::context::Context;

@@ -34,6 +34,7 @@ pub(crate) enum Fault {
     Uncertain,
     SlowStore,
     CutOne,
+    ProxyDrop,
     CutAll,
     Silence,
     NetworkDown,
@@ -91,6 +92,7 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             }
         }
         Fault::Confused => confused(w, host, rng),
+        Fault::ProxyDrop => proxy_drops(w, host, rng),
         Fault::CutOne => drop_connections(w, host),
         Fault::CutAll => (0..w.hosts.len()).for_each(|host| drop_connections(w, host)),
         Fault::Silence => {
@@ -251,6 +253,37 @@ fn drop_connections(w: &mut World, host: usize) {
     }
 }
 
+/// A proxy ends what it has between a host and the server. The server sees the end; the agent at once, late, or when the proxy
+/// is asked for another connection, which it may refuse for a while. A stopped agent sees nothing.
+fn proxy_drops(w: &mut World, host: usize, rng: &mut Rng) {
+    if !w.hosts[host].proxied {
+        return drop_connections(w, host);
+    }
+    let refuses = if rng.chance(50) { rng.skewed(20_000) } else { 0 };
+    let told = if rng.chance(50) { rng.skewed(30_000) } else { 0 };
+    w.log(format_args!("the proxy of h{host} drops its connections; tells it in {told} ms, refuses for {refuses} ms"));
+    let h = &mut w.hosts[host];
+    h.refused_until = h.refused_until.max(w.now + refuses);
+    h.dropped_at = Some(w.now);
+    if refuses > 0 {
+        h.blameless_since = None;
+        w.after(refuses + 1, Owner::World, move |w| {
+            let h = &mut w.hosts[host];
+            if h.refused_until < w.now
+                && !h.way.is_silent(w.now)
+                && h.agent.is_some()
+                && !h.paused
+                && h.blameless_since.is_none()
+            {
+                h.blameless_since = Some(w.now);
+            }
+        });
+    }
+    for link in w.open_links(host) {
+        w.proxy_cuts(link, told);
+    }
+}
+
 /// A worker that was evicted may take again.
 fn undrain(w: &mut World, host: usize) {
     let Some(holder) = w.hosts[host].holder else { return };
@@ -303,7 +336,7 @@ fn silence(w: &mut World, host: usize, up: u64, down: u64) {
     w.at(over + 500, Owner::World, move |w| {
         let h = &mut w.hosts[host];
         let open = h.way.up_until + 500 <= w.now && h.way.down_until + 500 <= w.now;
-        if open && h.agent.is_some() && !h.paused && h.blameless_since.is_none() {
+        if open && h.refused_until < w.now && h.agent.is_some() && !h.paused && h.blameless_since.is_none() {
             h.blameless_since = Some(w.now);
         }
     });
@@ -366,6 +399,7 @@ pub(crate) fn heal(w: &mut World) {
     w.clock.jump_wall(w.jumped.1 - w.jumped.0);
     for host in 0..w.hosts.len() {
         w.hosts[host].way = Way::default();
+        w.hosts[host].refused_until = 0;
         w.wake_agent(host);
         w.start_agent(host);
         if w.hosts[host].agent.is_some() && w.hosts[host].blameless_since.is_none() {

@@ -18,11 +18,11 @@
 //!
 //! *Left out on purpose*: an agent that is stopped while its connection is dropped. It cannot notice the end, so that its guard
 //! freezes at the deadline of the last acknowledged beat, while the server may act after the window: the work of both may overlap.
-//! Nor is a connection dropped while one side of it cannot be told: that is what a proxy may do, and proxies are not here yet.
+//! Nor is a direct connection dropped while one side of it cannot be told: that is what a proxy may do, and does here.
 //! Once the guard freezes what an agent that does not speak to it holds, this fault belongs in `faults.rs`.
 //!
 //! *Vacuous here*: I9, because six hosts never reach the reap rate; the engine's own tests do. Workers that poll or do
-//! not beat, proxies and suspended hosts are not in this world yet.
+//! not beat, and suspended hosts are not in this world yet.
 
 mod check;
 mod clients;

@@ -150,6 +150,13 @@ impl World {
         }
     }
 
+    /// A proxy drops the connection: the server sees it, and the agent after `told` ms.
+    pub(crate) fn proxy_cuts(&mut self, id: usize, told: u64) {
+        self.net.links[id].dropped = true;
+        self.up(id, Up::End);
+        self.after(told, Owner::World, move |w| w.down(id, Down::End));
+    }
+
     /// Connections of a host that both ends believe in.
     pub(crate) fn open_links(&self, host: usize) -> Vec<usize> {
         let open = |l: &Link| l.host == host && self.is_open(l);

@@ -75,6 +75,7 @@ pub fn play(options: Options) -> Report {
         let mut rng = Rng::new(options.seed).part(&format!("host {index}"));
         let slots = u32::try_from(rng.between(1, 3)).unwrap_or(1);
         w.hosts.push(Host::new(index, rng, profile(index, slots)));
+        w.hosts[index].proxied = options.scenario.proxied && index.is_multiple_of(2);
     }
     clients::start(&mut w);
     (0..options.scenario.replicas).for_each(|replica| w.start_server(replica));

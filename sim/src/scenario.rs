@@ -15,6 +15,8 @@ pub struct Scenario {
     pub(crate) replicas: usize,
     /// A balancer stands before them and brings each request and each connection to any of them.
     pub(crate) balanced: bool,
+    /// A proxy stands before each second host.
+    pub(crate) proxied: bool,
     /// The longest pause between two creations, in milliseconds.
     pub(crate) between_runs: u64,
     /// It costs as much as several others: where all are played, it is with one of so many seeds.
@@ -24,7 +26,17 @@ pub struct Scenario {
 }
 
 const fn scenario(name: &'static str, about: &'static str, faults: &'static [(Fault, u64, u64)]) -> Scenario {
-    Scenario { name, about, hosts: 4, replicas: 1, balanced: false, between_runs: 2_000, every: 1, faults }
+    Scenario {
+        name,
+        about,
+        hosts: 4,
+        replicas: 1,
+        balanced: false,
+        proxied: false,
+        between_runs: 2_000,
+        every: 1,
+        faults,
+    }
 }
 
 /// Three replicas.
@@ -62,6 +74,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        proxied: false,
         every: 1,
         name: "uncertain_verdicts",
         about: "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
@@ -88,6 +101,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        proxied: false,
         every: 1,
         name: "network_down",
         about: "nothing reaches the server for up to 28 s; nothing may be lost",
@@ -113,6 +127,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         replicas: 1,
         balanced: false,
+        proxied: false,
         every: 1,
         name: "everything",
         about: "all of it",
@@ -168,6 +183,21 @@ pub const SCENARIOS: &[Scenario] = &[
             "power_cut",
             "half of the hosts lose their power at once, for longer than anybody waits",
             &[(Fault::PowerCut, 20_000, 30_000)],
+        )
+    },
+    Scenario {
+        proxied: true,
+        hosts: 6,
+        ..scenario(
+            "proxies",
+            "proxies end connections and tell the server alone, or late, and let nobody in for a while",
+            &[
+                (Fault::ProxyDrop, 1_500, 8_000),
+                (Fault::PauseAgent, 6_000, 20_000),
+                (Fault::KillAgent, 20_000, 60_000),
+                (Fault::PauseServer, 20_000, 60_000),
+                (Fault::StopServer, 30_000, 90_000),
+            ],
         )
     },
     Scenario {

@@ -46,11 +46,13 @@ pub enum Twin {
     ConfirmsUnsure,
     /// When nearly all of a fleet are back after an outage or a start, the others are judged 5 s later, whatever they trust.
     ShortRest,
+    /// Agents behind proxies are told that nothing stands between: they trust a connection whose end may be hidden from them.
+    HidesProxies,
 }
 
 impl Twin {
     /// Every broken one.
-    pub const BROKEN: [Self; 18] = [
+    pub const BROKEN: [Self; 19] = [
         Self::NoHomeGuard,
         Self::DeafGuard,
         Self::EagerAck,
@@ -69,5 +71,6 @@ impl Twin {
         Self::EarlyTakeback,
         Self::ConfirmsUnsure,
         Self::ShortRest,
+        Self::HidesProxies,
     ];
 }

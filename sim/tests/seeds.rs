@@ -40,7 +40,7 @@ macro_rules! scenarios {
 scenarios! {
     calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
     uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything starved_judge partition
-    confused_workers flickering_store power_cut fleet replica_and_worker_killed replica_killed
+    confused_workers flickering_store power_cut proxies fleet replica_and_worker_killed replica_killed
     replica_paused replica_cut_off replica_silent balancer moving_homes cluster_everything
 }
 
@@ -156,6 +156,11 @@ fn a_lease_that_is_taken_back_on_its_way_is_caught() {
 #[test]
 fn a_replica_that_confirms_beats_although_it_may_have_lost_its_sessions_is_caught() {
     is_caught(Twin::ConfirmsUnsure, &["replica_cut_off"], &["I3", "overlap", "I12"]);
+}
+
+#[test]
+fn an_agent_that_trusts_a_connection_whose_end_a_proxy_may_hide_is_caught() {
+    is_caught(Twin::HidesProxies, &["proxies"], &["overlap", "I12", "I3"]);
 }
 
 #[test]

@@ -117,6 +117,8 @@ pub fn write(before: &Run, after: &Run, sender: Holder, item: &Item, result: &It
 pub struct Truth {
     /// How long its agent has lived, run, and had a way to the server without a break.
     pub blameless_for: Option<Millis>,
+    /// How long it may take to open another session.
+    pub window: Millis,
     /// Whether it has an open session with a newer home than the one that judges.
     pub newer_session: bool,
 }
@@ -128,7 +130,7 @@ pub struct Truth {
 pub fn evidence(lease: LeaseRef, evidence: Evidence, terms: &Liveness, truth: Truth) -> Check {
     let enough = match evidence {
         Evidence::Silence => terms.lease_ttl + terms.offline_grace,
-        Evidence::SessionClosed => derive::RECONNECT_WINDOW + terms.offline_grace,
+        Evidence::SessionClosed => truth.window + terms.offline_grace,
         _ => return Ok(()),
     };
     let blameless = truth.blameless_for.is_some_and(|blameless| blameless >= enough);

@@ -4,6 +4,7 @@ use super::Judging;
 use crate::store;
 use crate::world::World;
 use outlive_core::invariants::{self, Check, Truth};
+use outlive_core::policy::derive;
 use outlive_core::report::{Item, ItemResult};
 use outlive_core::run::{ClosedBy, Evidence, Run};
 use outlive_core::{Holder, LeaseRef, Millis, RunId};
@@ -144,7 +145,9 @@ impl World {
         let since = alive.and_then(|h| h.blameless_since);
         let newer = self.truth.sessions.get(&holder).filter(|(home, _)| judging.home.is_none_or(|judge| *home > judge));
         let open = newer.map(|&(_, link)| &self.net.links[link]);
+        let (proxied, beat) = host.map_or((false, Millis::ZERO), |h| (h.proxied, h.registered.0));
         let truth = Truth {
+            window: derive::reconnect_window(beat, proxied),
             blameless_for: since.map(|since| Millis((self.now - since).saturating_sub(finding))),
             newer_session: since.is_some() && open.is_some_and(|l| self.is_open(l)),
         };

@@ -39,6 +39,10 @@ pub(crate) struct Host {
     /// What survives the agent.
     pub outbox: BTreeMap<LeaseRef, Record>,
     pub way: Way,
+    /// A proxy stands between it and every server.
+    pub proxied: bool,
+    /// The proxy opens nothing before this.
+    pub refused_until: u64,
     timer: Option<u64>,
     guard: outlive_worker::guard::Watch,
     guard_timer: Option<u64>,
@@ -74,6 +78,8 @@ impl Host {
             connecting: BTreeSet::new(),
             outbox: BTreeMap::new(),
             way: Way::default(),
+            proxied: false,
+            refused_until: 0,
             timer: None,
             guard: outlive_worker::guard::Watch::default(),
             guard_timer: None,
@@ -127,7 +133,7 @@ impl World {
         h.agent = Some(Box::new(Agent::new(settings, replay)));
         (h.holder, h.timer, h.guard_timer, h.online, h.leaving, h.paused) = (None, None, None, false, false, false);
         h.guard = outlive_worker::guard::Watch::default();
-        h.blameless_since = Some(now);
+        h.blameless_since = (h.refused_until <= now).then_some(now);
         let (start, outbox) = (h.start, h.outbox.len());
         self.log(format_args!("h{host} starts agent {start} with {outbox} reports in its outbox"));
         self.turn(host, Vec::new());
@@ -183,7 +189,7 @@ impl World {
         if std::mem::take(&mut h.paused) {
             let waiting = std::mem::take(&mut h.waiting);
             let owner = Owner::Agent(host, h.start);
-            h.blameless_since = (h.way.up_until <= now && h.way.down_until <= now).then_some(now);
+            h.blameless_since = (!h.way.is_silent(now) && h.refused_until <= now).then_some(now);
             self.log(format_args!("h{host} agent goes on"));
             self.resume(owner, waiting);
         }
@@ -228,6 +234,10 @@ impl World {
         self.hosts[host].connecting.insert(conn);
         self.after(within.0, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
         if !self.replica(replica).up {
+            let latency = self.latency();
+            return self.after(latency, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
+        }
+        if self.hosts[host].refused_until > self.now {
             let latency = self.latency();
             return self.after(latency, Owner::Agent(host, start), move |w| w.gives_up(host, conn));
         }

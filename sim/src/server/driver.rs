@@ -57,6 +57,7 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
 
 fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
     let (cluster, confirms_unsure) = (w.is_cluster(), w.twin == Twin::ConfirmsUnsure);
+    let hides_proxies = w.twin == Twin::HidesProxies;
     let Some(handle) = w.server.conns.get_mut(&conn) else { return };
     let mut last = false;
     let message = match message {
@@ -64,7 +65,7 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
             home_seq,
             heartbeat_ms: heartbeat.0,
             reconnect_window_ms: window.0,
-            proxied,
+            proxied: proxied && !hides_proxies,
             sole: !cluster,
             replicas: Vec::new(),
         }),

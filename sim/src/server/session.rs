@@ -93,7 +93,8 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
     w.server.conns.insert(conn, Conn { link, holder, held, opened: true, ended: false });
     w.server.reports.insert(conn, Reports { holder, link, queue: VecDeque::new(), busy: false, call: 0 });
     w.down(link, Down::Accepted);
-    input(w, Input::Open(info, Some(conn), false));
+    let proxied = w.hosts[w.net.links[link].host].proxied;
+    input(w, Input::Open(info, Some(conn), proxied));
     if gone {
         closed(w, link, CloseKind::Ended);
     }

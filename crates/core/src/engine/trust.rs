@@ -12,8 +12,9 @@
 //! ```
 //!
 //! An acknowledged beat was heard *after* it was sent, so counting from the sending is on the safe side. Behind a proxy the
-//! agent may notice the end of its connection long after the server did; there the count starts at the last beat that is
-//! known to have been heard. The end of a connection only ever shortens trust; only an acknowledged beat lengthens it.
+//! agent may notice the end of its connection long after the server did, or never: there each acknowledged beat is worth no
+//! more than the window, counted from its sending, whether an end is noticed or not. The end of a connection only ever shortens
+//! trust (but for a planned one, which the server itself has announced); only an acknowledged beat lengthens it.
 
 use crate::policy::{Takeover, derive};
 use crate::time::{Millis, Mono};
@@ -37,10 +38,12 @@ impl Terms {
     }
 }
 
-/// The deadline that an acknowledged beat gives, from the time at which the beat was *sent*.
+/// The deadline that an acknowledged beat gives, from the time at which the beat was *sent*. `hides_ends`: a proxy stands between
+/// and may hide the end of the connection; the server's window for it.
 #[must_use]
-pub fn after_ack(terms: Terms, sent: Mono) -> Mono {
-    sent + derive::trusted(terms.lease_ttl) + terms.offline_grace
+pub fn after_ack(terms: Terms, sent: Mono, hides_ends: Option<Millis>) -> Mono {
+    let window = hides_ends.filter(|_| !terms.strict).unwrap_or(terms.lease_ttl);
+    sent + derive::trusted(terms.lease_ttl.min(window)) + terms.offline_grace
 }
 
 /// The end of a connection, as the agent sees it.
@@ -66,7 +69,10 @@ pub fn after_end(terms: Terms, deadline: Mono, ended: Ended) -> Mono {
     }
     let from = if ended.proxied { ended.last_heard } else { ended.noticed };
     let shortened = from + derive::trusted(ended.window) + terms.offline_grace;
-    deadline.min(shortened.max(ended.kept_until.unwrap_or_default()))
+    let Some(kept) = ended.kept_until else { return deadline.min(shortened) };
+    // Nothing was hidden: of the announced end the server has said what follows from it.
+    let full = if ended.proxied { after_ack(terms, ended.last_heard, None) } else { deadline };
+    deadline.max(full).min(shortened.max(kept))
 }
 
 /// Whether the work of a run must stand still.
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_acknowledged_beat_is_worth_four_fifths_of_the_ttl_from_its_sending() {
-        assert_eq!(after_ack(TERMS, Mono(1_000)), Mono(9_500));
+        assert_eq!(after_ack(TERMS, Mono(1_000), None), Mono(9_500));
     }
 
     #[test]
@@ -112,6 +118,23 @@ mod tests {
     fn behind_a_proxy_the_count_starts_at_the_last_beat_that_was_heard() {
         let proxied = Ended { proxied: true, window: Millis(5_000), ..ended(20_000) };
         assert_eq!(after_end(TERMS, Mono(50_000), proxied), Mono(18_500 + 4_000 + 500));
+    }
+
+    #[test]
+    fn behind_a_proxy_that_may_hide_the_end_a_beat_is_worth_no_more_than_the_window() {
+        assert_eq!(after_ack(TERMS, Mono(1_000), Some(Millis(5_000))), Mono(1_000 + 4_000 + 500));
+        assert_eq!(after_ack(TERMS, Mono(1_000), Some(Millis(60_000))), Mono(9_500));
+        let strict = Terms { strict: true, ..TERMS };
+        assert_eq!(after_ack(strict, Mono(1_000), Some(Millis(5_000))), Mono(9_500), "no end is evidence");
+    }
+
+    #[test]
+    fn a_planned_close_behind_a_proxy_keeps_what_it_promised() {
+        let ended = Ended { proxied: true, window: Millis(5_000), kept_until: Some(Mono(25_000)), ..ended(20_000) };
+        let deadline = after_ack(TERMS, ended.last_heard, Some(ended.window));
+        assert_eq!(after_end(TERMS, deadline, ended), Mono(25_000));
+        let long = Ended { kept_until: Some(Mono(90_000)), ..ended };
+        assert_eq!(after_end(TERMS, deadline, long), after_ack(TERMS, ended.last_heard, None));
     }
 
     #[test]
@@ -137,10 +160,14 @@ mod tests {
                 let terms = Terms { lease_ttl: Millis(ttl), offline_grace: Millis(grace), strict: false };
                 let sent = Mono(7_000);
                 let silence_verdict = sent + terms.lease_ttl + terms.offline_grace;
-                assert!(after_ack(terms, sent) + Millis(ttl / 5) <= silence_verdict);
+                assert!(after_ack(terms, sent, None) + Millis(ttl / 5) <= silence_verdict);
                 let end = ended(9_000);
                 let closed_verdict = end.noticed + end.window + terms.offline_grace;
                 assert!(after_end(terms, Mono(u64::MAX), end) + Millis(200) <= closed_verdict);
+                // A proxy may end the connection right behind the beat, and tell the server alone.
+                let window = derive::reconnect_window(derive::heartbeat(terms.lease_ttl), true);
+                let hidden_verdict = sent + window + terms.offline_grace;
+                assert!(after_ack(terms, sent, Some(window)) + Millis(100) <= hidden_verdict);
             }
         }
     }

@@ -101,16 +101,17 @@ impl Agent {
         if !timer {
             return;
         }
+        let hides_ends = self.link.hides_ends();
         self.set_trust(now, |run| {
             let named = run.named_from.is_some_and(|from| from <= beat_seq);
-            (named && run.is_wanted()).then(|| run.deadline.max(trust::after_ack(run.terms, sent)))
+            (named && run.is_wanted()).then(|| run.deadline.max(trust::after_ack(run.terms, sent, hides_ends)))
         });
     }
 
     /// The trust of a lease that has just come: the server said so after it had heard this connection's first beat.
     pub(super) fn first_trust(&self, terms: trust::Terms) -> Mono {
         let opened = self.link.current.as_ref().map_or(Mono(0), |open| open.first_beat);
-        trust::after_ack(terms, self.link.last_heard.max(opened))
+        trust::after_ack(terms, self.link.last_heard.max(opened), self.link.hides_ends())
     }
 
     /// Moves deadlines and tells the guard, one line for each deadline.

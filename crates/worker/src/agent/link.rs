@@ -184,9 +184,17 @@ impl Link {
         self.addresses.learn(names);
     }
 
-    /// The moment at which the oldest unanswered beat is two intervals old.
+    /// The moment at which the oldest unanswered beat is two intervals old. Behind a proxy, which may have told the server alone
+    /// that the connection ended, it is one: another must be open within the window of two and a half, and the first beat that
+    /// is not answered may be sent an interval after the end.
     pub(super) fn unheard_at(&self) -> Option<Mono> {
         let (_, sent, _) = self.current.as_ref()?.unanswered.front()?;
-        Some(*sent + Millis(self.heartbeat.0 * 2))
+        let intervals = if self.proxied { 1 } else { 2 };
+        Some(*sent + Millis(self.heartbeat.0 * intervals))
+    }
+
+    /// The server's window, where something stands between that may hide the end of a connection.
+    pub(super) fn hides_ends(&self) -> Option<Millis> {
+        self.proxied.then_some(self.window)
     }
 }

@@ -217,6 +217,36 @@ fn a_planned_close_keeps_the_trust_that_it_promises() {
     assert!(world.has(|e| matches!(e, Effect::Connect { address, .. } if address == "c:1")));
 }
 
+/// A proxy may tell the server alone: the server's window runs, and the agent sees an open connection.
+#[test]
+fn behind_a_proxy_a_beat_is_worth_the_window_and_one_that_is_not_answered_is_enough_to_look_elsewhere() {
+    let mut world = World::connected(1);
+    let hello = Hello {
+        home_seq: HomeSeq(1),
+        heartbeat_ms: 2_000,
+        reconnect_window_ms: 5_000,
+        proxied: true,
+        sole: true,
+        replicas: Vec::new(),
+    };
+    world.say(ServerMessage::Hello(hello));
+    let run = world.running(1);
+    world.pass(2_000);
+    let sent = world.at;
+    world.ack_beats();
+    world.effects.clear();
+    world.pass(3_900);
+    assert!(
+        !world.has(|e| matches!(e, Effect::Connect { .. })),
+        "the first beat that is not answered is 2 s old at {sent} + 4 s"
+    );
+    world.pass(200);
+    assert!(world.has(|e| matches!(e, Effect::Connect { .. })));
+    world.open();
+    world.greet(vec![]);
+    assert_eq!(world.deadline(run), Some(sent + 4_100 + 8_000), "the new one is direct");
+}
+
 #[test]
 fn strict_takeover_ignores_the_end_of_the_connection() {
     let mut world = World::connected(1);

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub trait Clock: Send + Sync {
     /// The wall clock. Only for what people read and for limits in store time.
     fn wall(&self) -> Wall;
-    /// A clock that never goes back. Stops during suspend.
+    /// A clock that never goes back and stops during suspend (`CLOCK_MONOTONIC`): how long an attempt has run, how long a write
+    /// waits.
     fn mono(&self) -> Mono;
-    /// A clock that never goes back and counts suspend (`CLOCK_BOOTTIME`): the clock of trust deadlines.
+    /// A clock that never goes back and counts suspend (`CLOCK_BOOTTIME`): of trust deadlines, and of the server's engine. While
+    /// a server sleeps, others do not: its sessions are taken over, and ends of connections come in whose time nobody knows. On
+    /// a clock that stopped with it, a server that wakes would think that it has been listening all along.
     fn boot(&self) -> Mono;
 }
 

@@ -152,7 +152,7 @@ impl App {
     pub(crate) async fn open(config: Config, backend: Backend, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
         let Backend { store, exchange } = backend;
         let snapshot = store.load().await?;
-        let now = clock.mono();
+        let now = clock.boot();
         let (mut engine, mut replica, mut cluster) = (Engine::new(snapshot.observed, now), snapshot.replica, None);
         if let Some(exchange) = exchange {
             let joined = store.join(&config.replica, &config.advertise).await?;

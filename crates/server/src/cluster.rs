@@ -63,7 +63,7 @@ impl App {
     /// Writes this replica's row and reads all rows.
     pub(crate) async fn write_row(self: &Arc<Self>, row: OwnRow) {
         let Some(cluster) = &self.cluster else { return };
-        let sent = self.clock.mono();
+        let sent = self.clock.boot();
         match self.store.beat(ReplicaBeat { replica: self.replica, start: cluster.start, row }).await {
             Ok(Some(view)) => {
                 let others = view.rows.iter().map(|row| &row.row).filter(|row| row.replica != self.replica);

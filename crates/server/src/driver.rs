@@ -130,7 +130,7 @@ impl Driver {
 
     /// A session as people may see it.
     pub(crate) fn session(&self, holder: Holder) -> Option<SessionView> {
-        let now = self.clock.mono();
+        let now = self.clock.boot();
         self.look(|engine| engine.session(holder, now))
     }
 
@@ -237,14 +237,14 @@ impl Driver {
     /// Claims that a creation should make in its own transaction; the rest of the effects is carried out.
     fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(ClaimWanted, Option<uuid::Uuid>)> {
         let mut inner = self.lock();
-        let effects = inner.engine.handle(Input::Offer(counts), self.clock.mono());
+        let effects = inner.engine.handle(Input::Offer(counts), self.clock.boot());
         let claims = effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None });
         let requested = |c: ClaimWanted| (inner.polls.get(&c.holder).map(|w| w.request), c);
         claims.map(requested).map(|(request, c)| (c, request)).collect()
     }
 
     fn handle(&self, inputs: Vec<Input>, staged: &mut HashMap<RunId, Lease>) -> Vec<Work> {
-        let now = self.clock.mono();
+        let now = self.clock.boot();
         let mut work = Vec::new();
         let mut inner = self.lock();
         for input in inputs {

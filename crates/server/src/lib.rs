@@ -31,6 +31,10 @@ mod safety;
 mod services;
 mod session;
 mod start;
+#[cfg(test)]
+mod suspended {
+    mod tests;
+}
 mod token;
 mod view;
 

@@ -8,4 +8,4 @@ mod attune;
 mod lobu_connectors;
 mod lobu_watchers;
 mod multica;
-mod support;
+pub(crate) mod support;

@@ -240,7 +240,7 @@ impl App {
     }
 
     async fn workers_of(&self, namespace: &str) -> Result<Arc<Vec<WorkerRow>>, StoreError> {
-        let now = self.clock.mono();
+        let now = self.clock.boot();
         if let Some(known) = self.catalog.workers(namespace, now) {
             return Ok(known);
         }
@@ -298,7 +298,7 @@ impl App {
             cancel_requested_at: row.cancel_requested_at,
             cancel_grace: policy.cancel_grace,
         };
-        let workers = self.catalog.workers(&row.class.namespace, self.clock.mono());
+        let workers = self.catalog.workers(&row.class.namespace, self.clock.boot());
         let causes = match &workers {
             Some(rows) if row.run.is_ready() => {
                 let candidates: Vec<_> = rows.iter().map(|row| self.candidate(row)).collect();

@@ -20,7 +20,7 @@ const QUEUES: usize = 100;
     responses((status = 200, body = Server), (status = 503, body = Problem)))]
 pub(crate) async fn show(State(app): State<Arc<App>>, Namespace(namespace): Namespace) -> Reply<Server> {
     let health = app.store.health().await?;
-    let uptime = app.clock.mono().since(app.started);
+    let uptime = app.clock.boot().since(app.started);
     let (observed, held_back) = app.driver.look(|e| (e.observed().now(), e.observed().held_back()));
     let breaker = app.driver.look(Engine::breaker).map(Opened::text);
     let (sessions, leases) = app.driver.look(Engine::counts);

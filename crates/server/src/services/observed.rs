@@ -10,7 +10,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
     let observed = app.driver.look(|engine| engine.observed().now());
     app.store.advance_observed(app.driver.look(outlive_core::engine::Engine::store_observed)).await?;
     let (sessions, leases) = app.driver.look(outlive_core::engine::Engine::counts);
-    let lag = app.clock.mono().since(app.started).0.saturating_sub(observed.since(app.observed_at_start).0);
+    let lag = app.clock.boot().since(app.started).0.saturating_sub(observed.since(app.observed_at_start).0);
     #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds fit")]
     {
         metrics::gauge!("outlive_sessions").set(sessions as f64);

@@ -42,7 +42,7 @@ pub(crate) async fn keep(app: Arc<App>, address: SocketAddr) {
         let uri = format!("ws://{target}{}", app.signer.self_path);
         let Ok((mut socket, _)) = tokio_tungstenite::client_async(uri, stream).await else { continue };
         loop {
-            let sent = app.clock.mono().0.to_string();
+            let sent = app.clock.boot().0.to_string();
             if socket.send(tungstenite::Message::text(sent)).await.is_err() {
                 break;
             }

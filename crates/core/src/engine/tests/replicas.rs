@@ -141,6 +141,19 @@ fn a_replica_that_cannot_write_its_row_confirms_nothing() {
 }
 
 #[test]
+fn a_replica_that_was_suspended_confirms_nothing_before_its_row_is_written_again() {
+    let mut c = Cluster::new();
+    c.world.session(1, vec![info(1, policy())]);
+    c.pass(1_000);
+    assert_eq!(said(&c.world.beat(1, 1, 0, &[1])).last(), Some(&&Say::BeatAck(1)));
+    // Its machine slept for an hour, and the first thing that is read is a beat that its worker sent after the wake.
+    c.world.now += Millis::hours(1).0;
+    assert_eq!(said(&c.world.beat(1, 2, 0, &[1])).last(), Some(&&Say::Unsure(2)), "others may have taken everything");
+    c.pass(2_000);
+    assert_eq!(said(&c.world.beat(1, 3, 0, &[1])).last(), Some(&&Say::BeatAck(3)), "nobody had");
+}
+
+#[test]
 fn what_was_taken_meanwhile_is_doubted_until_its_home_is_known() {
     let mut c = Cluster::new();
     c.world.session(1, vec![info(1, policy())]);

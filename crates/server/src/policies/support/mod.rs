@@ -29,6 +29,8 @@ pub(crate) fn file(text: &str) -> PolicyFile {
 
 /// The server.
 pub(crate) struct House {
+    pub(crate) app: Arc<App>,
+    pub(crate) clock: Arc<SimulatedClock>,
     router: TowerToHyperService<Router>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -52,13 +54,14 @@ impl House {
             settings: Vec::new(),
             version: "test".into(),
         };
-        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::start());
-        let backend = Backend::open(&config, &clock).await.expect("a store");
-        let app = App::open(config, backend, clock).await.expect("a server");
+        let clock = Arc::new(SimulatedClock::start());
+        let shared: Arc<dyn Clock> = Arc::<SimulatedClock>::clone(&clock);
+        let backend = Backend::open(&config, &shared).await.expect("a store");
+        let app = App::open(config, backend, shared).await.expect("a server");
         let mut tasks = services::start(&app);
         tasks.push(tokio::spawn(hears_itself(Arc::clone(&app))));
         let router = TowerToHyperService::new(router::router(Arc::clone(&app)));
-        let house = Self { router, tasks };
+        let house = Self { app, clock, router, tasks };
         for (name, policy) in file(policies).queues {
             house.ok(Method::PUT, &format!("/v1/queues/{name}"), None, json!(policy)).await;
         }
@@ -150,7 +153,7 @@ async fn hears_itself(app: Arc<App>) {
     let mut beats = interval(TICK.duration());
     loop {
         beats.tick().await;
-        let Mono(now) = app.clock.mono();
+        let Mono(now) = app.clock.boot();
         app.self_beat.store(now.max(1), Ordering::Release);
     }
 }
@@ -165,7 +168,7 @@ pub(crate) struct Held {
 /// A worker that makes requests.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    id: String,
+    pub(crate) id: String,
     token: String,
 }
 

@@ -37,6 +37,8 @@ pub struct StateDir {
     pub identity: Identity,
     /// The mark of this start.
     pub instance: [u8; 16],
+    /// Whether an earlier process had this folder.
+    pub used: bool,
     _lock: File,
 }
 
@@ -55,9 +57,11 @@ impl StateDir {
             Err(fs::TryLockError::WouldBlock) => return Err(AgentError::StateLocked(path.clone())),
             Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
         }
-        let identity = Identity::load(&path.join("identity.json")).map_err(failed)?;
+        let file = path.join("identity.json");
+        let used = file.exists();
+        let identity = Identity::load(&file).map_err(failed)?;
         let instance = random().map_err(failed)?;
-        Ok(Self { path: path.clone(), identity, instance, _lock: lock })
+        Ok(Self { path: path.clone(), identity, instance, used, _lock: lock })
     }
 
     /// The prefix of all leases of this start.

@@ -61,8 +61,13 @@ impl Cluster {
     }
 
     fn hire(&self, number: usize) -> Running {
+        self.hire_at(number, number)
+    }
+
+    /// One that tries this replica first.
+    fn hire_at(&self, number: usize, first: usize) -> Running {
         let mut urls: Vec<_> = self.replicas.iter().flatten().map(|(_, url)| url.clone()).collect();
-        let turn = number % urls.len();
+        let turn = first % urls.len();
         urls.rotate_left(turn);
         let name = format!("w-{number}");
         let child = outlive()
@@ -165,4 +170,23 @@ fn a_worker_s_death_is_noticed_at_its_home_and_its_run_goes_on_at_a_worker_of_an
     let attempts = cluster.json(&["runs", "attempts", &run]);
     assert_eq!(attempts.as_array().map(Vec::len), Some(2), "{attempts}");
     assert_eq!(cluster.call(&["runs", "output", &run]).out, every_line());
+}
+
+#[test]
+fn a_worker_that_is_killed_while_its_home_stands_still_is_let_in_at_another_replica() {
+    let mut cluster = Cluster::open();
+    let home = cluster.json(&["workers", "list"]);
+    let home = home.as_array().unwrap().iter().find(|w| w["name"] == "w-0").unwrap()["home"].clone();
+    let (stopped, _) = cluster.replicas[0].take().unwrap();
+    stopped.signal("-STOP");
+    cluster.workers[0].signal("-9");
+    cluster.workers[0].0.wait().unwrap();
+    // At a replica that hears its home, so far, and cannot know that the session is over.
+    let again = cluster.hire_at(0, 0);
+    until("its next start is online elsewhere", || {
+        let workers = cluster.json(&["workers", "list"]);
+        let worker = workers.as_array().unwrap().iter().find(|w| w["name"] == "w-0").unwrap().clone();
+        worker["status"] == "online" && worker["incarnation"] == 2 && worker["home"] != home
+    });
+    drop((again, stopped));
 }

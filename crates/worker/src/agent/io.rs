@@ -9,6 +9,7 @@ use crate::reach::{Domain, Mode};
 use crate::runtime::{Event, ExecContext, Executor, Handlers, Spawner};
 use crate::state::{StateDir, host_name};
 use outlive_api::workers::{Register, WireLiveness};
+use outlive_core::Millis;
 use outlive_core::clock::Clock;
 use outlive_core::limits::sizes;
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 const EVENTS: usize = 4 * sizes::BATCH;
 /// Batches that wait for the outbox.
 const BATCHES: usize = 16;
+/// For so long a name may be held by the process that had this state folder before: a replica that is not its home knows of its
+/// end when the home says so, or when the home has been silent for 5 s and another has adopted the session, which then answers.
+const SUCCESSION: Millis = Millis::secs(30);
 
 /// Runs an agent until `shutdown` asks for its end, or it cannot go on. `status` tells where it is.
 ///
@@ -100,6 +104,7 @@ impl Parts {
     fn shell(self, state: &StateDir) -> Result<Shell, AgentError> {
         let Self { config, clock, shutdown, status, outbox, records, guard, started } = self;
         let name = config.name.clone().unwrap_or_else(|| state.identity.name.clone());
+        let succeeds_until = state.used.then(|| clock.mono() + SUCCESSION);
         let (happenings, happened) = mpsc::channel(sizes::BATCH);
         let (sender, events) = mpsc::channel::<Event>(EVENTS);
         let register = register(&config, state, name.clone());
@@ -138,6 +143,7 @@ impl Parts {
             handles: BTreeMap::new(),
             registered: None,
             known: false,
+            succeeds_until,
             inputs: Vec::new(),
             changes: Vec::new(),
             commands: Vec::new(),

@@ -60,6 +60,8 @@ pub(super) struct Shell {
     pub handles: BTreeMap<LeaseRef, Handle>,
     pub registered: Option<Registered>,
     pub known: bool,
+    /// Until then, whoever has its name may be its own predecessor.
+    pub succeeds_until: Option<Mono>,
     pub inputs: Vec<Input>,
     pub changes: Vec<Change>,
     pub commands: Vec<Command>,
@@ -226,7 +228,8 @@ impl Shell {
         register.held = self.agent.held(Now { boot: self.clock.boot(), mono: self.clock.mono() });
         self.addresses.insert(conn, address.clone());
         let (namespace, registered, known) = (self.namespace.clone(), self.registered.clone(), self.known);
-        let opening = Opening { address, within, namespace, register, registered, known };
+        let succeeds = self.succeeds_until.is_some_and(|until| self.clock.mono() < until);
+        let opening = Opening { address, within, namespace, register, registered, known, succeeds };
         let happenings = self.happenings.clone();
         tokio::spawn(async move {
             let opened = wire::open(opening).await;

@@ -38,6 +38,8 @@ pub(super) struct Opening {
     pub registered: Option<Registered>,
     /// Whether this agent has been registered before: then its name is its own, and refusals may pass.
     pub known: bool,
+    /// Whether the one that has its name may be its own predecessor.
+    pub succeeds: bool,
 }
 
 /// Registers, unless that is done, and opens a session.
@@ -54,7 +56,7 @@ pub(super) async fn open(opening: Opening) -> Opened {
 }
 
 async fn try_open(opening: Opening) -> Result<(SessionSocket, Registered), Opened> {
-    let Opening { address, within: _, namespace, register, registered, known } = opening;
+    let Opening { address, within: _, namespace, register, registered, known, succeeds } = opening;
     let client = Client::new(&address, &namespace).map_err(|e| {
         let problem = e.to_string();
         // Later, it may be one of the addresses that a server named: there are others.
@@ -66,17 +68,19 @@ async fn try_open(opening: Opening) -> Result<(SessionSocket, Registered), Opene
     })?;
     let registered = match registered {
         Some(registered) => registered,
-        None => client.register(&register).await.map_err(|e| not_registered(&e, &register.name, known))?,
+        None => client.register(&register).await.map_err(|e| not_registered(&e, &register.name, known, succeeds))?,
     };
     let client = client.with_token(&registered.session_token);
     let socket = client.session(registered.worker_id).await.map_err(|e| no_session(&e))?;
     Ok((socket, registered))
 }
 
-fn not_registered(e: &ClientError, name: &str, known: bool) -> Opened {
+fn not_registered(e: &ClientError, name: &str, known: bool, succeeds: bool) -> Opened {
     let problem = e.to_string();
     match e.code() {
         Some("name_in_use" | "session_replaced") if known => Opened::Replaced,
+        // Another replica is its home and has not noticed its end: soon it will, or the next address is that replica's.
+        Some("name_in_use") if succeeds => Opened::NotNow { problem, register_again: true },
         Some("name_in_use") => Opened::Never(AgentError::NameInUse { name: name.to_owned(), detail: problem }),
         Some("protocol_unsupported") => Opened::Never(AgentError::Refused(problem)),
         Some("unauthenticated" | "forbidden" | "not_owner" | "invalid_request" | "invalid_json") if !known => {

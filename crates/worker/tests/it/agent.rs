@@ -289,6 +289,23 @@ async fn a_name_in_use_is_an_error_that_says_how_to_take_it() {
 }
 
 #[tokio::test]
+async fn a_name_that_its_own_dead_predecessor_still_has_is_asked_for_again_and_not_given_up() {
+    let server = server().await;
+    let mut agent = Agent::start(&server, "auto");
+    server.connected(1).await;
+    agent.child.kill().unwrap();
+    agent.child.wait().unwrap();
+    // What a replica says that is not its home, and does not know of its end yet.
+    let problem = json!({"type":"t","title":"t","status":409,"code":"name_in_use","detail":"w-7","request_id":"1"});
+    server.set(|seen| seen.refusal = Some((409, problem.to_string())));
+    let before = server.seen().registered.len();
+    agent.again(&server);
+    server.until("it asks again", |s| (s.registered.len() > before + 1).then_some(())).await;
+    server.set(|seen| seen.refusal = None);
+    server.connected(2).await;
+}
+
+#[tokio::test]
 async fn a_guard_that_dies_is_replaced_and_the_new_one_knows_everything() {
     let server = server().await;
     let agent = Agent::start(&server, "signals");

@@ -31,12 +31,23 @@ impl Child {
         args: impl IntoIterator<Item = A>,
         log: &Path,
     ) -> Result<Self, Failure> {
+        Self::start_with(name, args, &[], log)
+    }
+
+    /// The same, with variables: what others may not read in a list of processes.
+    pub(crate) fn start_with<A: AsRef<OsStr>>(
+        name: &str,
+        args: impl IntoIterator<Item = A>,
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self, Failure> {
         let file = std::fs::File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(config::this_binary()?);
         command.args(args).args(["--config", "-", "--supervised"]);
         for name in config::own_variables() {
             command.env_remove(name);
         }
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).process_group(0).kill_on_drop(true);
         let process = command.spawn().map_err(|e| Failure::failed(format!("{name} cannot be started: {e}")))?;
         let pid =

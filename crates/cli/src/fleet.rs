@@ -1,5 +1,6 @@
-//! A server and workers as child processes, for the demo and the benchmarks.
+//! Servers and workers as child processes, for the demo and the benchmarks.
 
+use crate::backing::{Backing, Kept};
 use crate::children::Child;
 use crate::exit::Failure;
 use crate::render::say;
@@ -12,31 +13,44 @@ use tempfile::TempDir;
 
 /// How long a child may take to be ready.
 const READY: Duration = Duration::from_secs(10);
+/// The name of the first server, and of its log.
+const SERVER: &str = "server";
 /// Between two looks at a state that is waited for.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// The processes, in a folder that goes with them.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    folder: TempDir,
     pub(crate) server: Child,
+    /// Other servers over the same store, and where each is.
+    pub(crate) replicas: Vec<(Child, String)>,
     pub(crate) url: String,
     pub(crate) client: Client,
     pub(crate) workers: Vec<Child>,
+    pub(crate) kept: Kept,
+    folder: TempDir,
 }
 
 impl Fleet {
-    /// A server on a free port with a database in a temporary folder.
-    pub(crate) async fn start() -> Result<Self, Failure> {
+    /// A server on a free port over a store of its own.
+    pub(crate) async fn start(backing: &Backing) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("outlive-").tempdir()?;
-        let (server, url) = serve(folder.path(), &free_address()?).await?;
+        let kept = Kept::make(backing, folder.path())?;
+        let (server, url) = serve(folder.path(), &kept, SERVER, &free_address()?).await?;
         let client = Client::new(&url, outlive_api::DEFAULT_NAMESPACE)?;
-        Ok(Self { folder, server, url, client, workers: Vec::new() })
+        Ok(Self { server, replicas: Vec::new(), url, client, workers: Vec::new(), kept, folder })
+    }
+
+    /// Another server over the same store.
+    pub(crate) async fn add_replica(&mut self, name: &str) -> Result<(), Failure> {
+        self.replicas.push(serve(self.folder.path(), &self.kept, name, &free_address()?).await?);
+        Ok(())
     }
 
     /// Another server in the place of one that has ended: same address, same database.
     pub(crate) async fn start_server(&mut self) -> Result<(), Failure> {
-        (self.server, self.url) = serve(self.folder.path(), self.url.trim_start_matches("http://")).await?;
+        (self.server, self.url) =
+            serve(self.folder.path(), &self.kept, SERVER, self.url.trim_start_matches("http://")).await?;
         Ok(())
     }
 
@@ -98,7 +112,11 @@ impl Fleet {
         for worker in &mut self.workers {
             worker.stop(Duration::from_millis(500)).await;
         }
+        for (replica, _) in &mut self.replicas {
+            replica.stop(Duration::from_secs(5)).await;
+        }
         self.server.stop(Duration::from_secs(5)).await;
+        drop(self.kept);
         let path = self.folder.path().to_owned();
         if self.folder.close().is_err() {
             say(&format!("{} could not be removed", path.display()));
@@ -106,10 +124,10 @@ impl Fleet {
     }
 }
 
-async fn serve(folder: &Path, listen: &str) -> Result<(Child, String), Failure> {
-    let store = format!("sqlite:{}", folder.join("outlive.db").display());
-    let log = folder.join("server.log");
-    let mut server = Child::start("server", ["server", "--store", &store, "--listen", listen], &log)?;
+async fn serve(folder: &Path, kept: &Kept, name: &str, listen: &str) -> Result<(Child, String), Failure> {
+    let log = folder.join(format!("{name}.log"));
+    let args = ["server", "--replica", name, "--listen", listen];
+    let mut server = Child::start_with(name, args, &[("OUTLIVE_STORE", &kept.location)], &log)?;
     if let Some(url) = tokio::time::timeout(READY, server.first_line()).await.ok().flatten() {
         return Ok((server, url));
     }

@@ -7,6 +7,7 @@
 //! Data goes to stdout, talk to stderr; every end has its exit code in [`exit`].
 
 mod args;
+mod backing;
 mod bytes;
 mod children;
 mod commands;

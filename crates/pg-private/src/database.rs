@@ -102,8 +102,21 @@ impl Drop for Database {
     }
 }
 
-/// The same server's URL with another database.
+/// The same server's URL with another database, and the same options.
 fn url_of(admin: &str, name: &str) -> String {
-    let server = admin.rsplit_once('/').map_or(admin, |(server, _)| server);
-    format!("{server}/{name}")
+    let (place, options) = admin.split_once('?').map_or((admin, String::new()), |(place, o)| (place, format!("?{o}")));
+    let (scheme, rest) = place.split_once("://").unwrap_or(("postgres", place));
+    let server = rest.rsplit_once('/').map_or(rest, |(server, _)| server);
+    format!("{scheme}://{server}/{name}{options}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_database_keeps_server_and_options() {
+        assert_eq!(url_of("postgres://u:p@h:5/postgres", "x"), "postgres://u:p@h:5/x");
+        assert_eq!(url_of("postgres://h?sslrootcert=/a/b", "x"), "postgres://h/x?sslrootcert=/a/b");
+    }
 }

@@ -38,6 +38,10 @@ impl Keeper {
         Ok(Self { pid, end: Some(end), thread: Some(thread) })
     }
 
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

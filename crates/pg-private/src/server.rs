@@ -95,6 +95,12 @@ impl Server {
         self.port
     }
 
+    /// The process that all others of it come from.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.keeper.pid()
+    }
+
     /// Runs statements in a database; what `psql` prints of them, one row a line, columns apart by `|`.
     ///
     /// # Errors

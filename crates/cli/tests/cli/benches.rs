@@ -28,3 +28,22 @@ fn sessions_that_only_beat_are_counted_with_what_they_cost() {
     assert!(report["beats_per_second"].as_f64() > Some(0.0), "{report}");
     assert!(report["transactions_per_second"].as_f64() > Some(0.0), "its own duties are in the number: {report}");
 }
+
+#[test]
+fn on_a_postgresql_of_its_own_every_run_is_finished_once_and_statements_are_counted() {
+    let report = measured(&["throughput", "--runs", "400", "--store", "postgres"]);
+    assert_eq!((&report["runs"], &report["finished_once"]), (&400.into(), &400.into()), "{report}");
+    assert!(report["cpu_postgres_s"].as_f64() > Some(0.0), "{report}");
+    let report = measured(&["latency", "--runs", "5", "--store", "postgres"]);
+    assert_eq!(report["submit_to_started"]["count"], 5);
+    let report = measured(&["sessions", "--sessions", "20", "--time", "4s", "--store", "postgres"]);
+    assert!(report["liveness_statements_per_second"].as_f64() > Some(0.0), "its row is written each second: {report}");
+    assert!(report["statements_per_second"].as_f64() > report["liveness_statements_per_second"].as_f64(), "{report}");
+}
+
+#[test]
+fn every_session_of_a_server_that_dies_has_another_home_and_keeps_its_run() {
+    let report = measured(&["recovery", "replica", "--kills", "1", "--sessions", "30", "--store", "postgres"]);
+    let row = &report["rows"][0];
+    assert_eq!((&row["all_runs"]["count"], &row["each_run"]["count"]), (&1.into(), &30.into()), "{report}");
+}

@@ -44,9 +44,21 @@ pub(crate) fn fsync(folder: &Path) -> Result<Spread, Failure> {
 
 /// Seconds of processor time that a process has used, user and system.
 pub(super) fn cpu_seconds(pid: u32) -> f64 {
+    cpu(pid, 2)
+}
+
+/// The same, with its children: those that are there, and those that it has waited for.
+pub(super) fn cpu_seconds_of_all(pid: u32) -> f64 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    cpu(pid, 4) + children.map(cpu_seconds).sum::<f64>()
+}
+
+/// The first of: user, system, and both of the children that were waited for.
+fn cpu(pid: u32, times: usize) -> f64 {
     const TICKS: f64 = 100.0;
     let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0.0 };
     let Some((_, rest)) = text.rsplit_once(')') else { return 0.0 };
-    let times = rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u32>().ok());
+    let times = rest.split_whitespace().skip(11).take(times).filter_map(|n| n.parse::<u32>().ok());
     times.map(f64::from).sum::<f64>() / TICKS
 }

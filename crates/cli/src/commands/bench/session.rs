@@ -9,7 +9,7 @@ use outlive_api::clock::nanos;
 use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::session::{Beat, Held, Lease, ServerMessage, WorkerMessage};
 use outlive_api::workers::{Register, WireLiveness};
-use outlive_core::{Epoch, LeaseRef, RunId};
+use outlive_core::{Epoch, LeaseRef, RunId, WorkerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,15 @@ pub(super) struct Told {
     pub(super) started: mpsc::Sender<Started>,
     /// Beats that were acknowledged, over all sessions.
     pub(super) acknowledged: Arc<AtomicU64>,
+    /// Where a session goes whose connection ends by itself, and who is told when each has been heard there.
+    pub(super) elsewhere: Option<Elsewhere>,
+}
+
+/// Other servers over the same store.
+#[derive(Clone, Debug)]
+pub(super) struct Elsewhere {
+    pub(super) addresses: Arc<[String]>,
+    pub(super) heard: mpsc::Sender<u64>,
 }
 
 /// One session's other end.
@@ -90,6 +99,12 @@ pub(super) async fn open(
     };
     let registered = client.register(&registration).await?;
     let socket = client.with_token(&registered.session_token).session(registered.worker_id).await?;
+    let again = |other: &Elsewhere| {
+        // A client of its own: what one session has learned of an address no other knows.
+        let client = Client::of(other.addresses.iter().map(String::as_str), outlive_api::DEFAULT_NAMESPACE)?;
+        Ok::<_, Failure>(Again { client: client.with_token(&registered.session_token), worker: registered.worker_id })
+    };
+    let elsewhere = told.elsewhere.as_ref().map(again).transpose()?;
     let (tell, orders) = mpsc::channel(ORDERS);
     let session = Session {
         socket,
@@ -101,6 +116,8 @@ pub(super) async fn open(
         held: BTreeMap::new(),
         reported: BTreeMap::new(),
         told,
+        elsewhere,
+        moved: false,
     };
     tokio::spawn(session.serve(orders));
     Ok(Handle(tell))
@@ -117,6 +134,15 @@ struct Session {
     /// Starts that were reported and are not answered.
     reported: BTreeMap<u64, Vec<LeaseRef>>,
     told: Told,
+    elsewhere: Option<Again>,
+    /// It has another home, and has not been acknowledged there.
+    moved: bool,
+}
+
+/// How a session is opened again.
+struct Again {
+    client: Client,
+    worker: WorkerId,
 }
 
 impl Session {
@@ -144,10 +170,31 @@ impl Session {
                     Some(Err(_)) | None => None,
                 },
             };
-            if done.is_none() {
+            if done.is_none() && self.open_elsewhere().await.is_none() {
                 return;
             }
         }
+    }
+
+    /// As an agent does: at once, then again and again; on every connection it speaks first.
+    async fn open_elsewhere(&mut self) -> Option<()> {
+        /// Between two tries, and how many: longer than any fail-over should take.
+        const AGAIN: Duration = Duration::from_millis(20);
+        const TRIES: usize = 500;
+        for _ in 0..TRIES {
+            let again = self.elsewhere.as_ref()?;
+            // Whatever answers is asked first, so that an address where nobody listens is passed over.
+            if again.client.server().await.is_ok()
+                && let Ok(socket) = again.client.session(again.worker).await
+            {
+                (self.socket, self.moved) = (socket, true);
+                // Push numbers and credit start anew.
+                (self.seen, self.credit) = (0, 0);
+                return self.beat(true).await;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        None
     }
 
     async fn say(&mut self, message: &WorkerMessage) -> Option<()> {
@@ -164,7 +211,14 @@ impl Session {
 
     async fn hear(&mut self, text: &str) -> Option<()> {
         match ServerMessage::parse(text).ok()? {
-            Some(ServerMessage::BeatAck { .. }) => drop(self.told.acknowledged.fetch_add(1, Ordering::Relaxed)),
+            Some(ServerMessage::BeatAck { .. }) => {
+                self.told.acknowledged.fetch_add(1, Ordering::Relaxed);
+                if std::mem::take(&mut self.moved)
+                    && let Some(elsewhere) = &self.told.elsewhere
+                {
+                    elsewhere.heard.send(nanos()).await.ok()?;
+                }
+            }
             Some(ServerMessage::Leases { push_seq, leases }) => {
                 self.seen = push_seq;
                 for leases in leases.chunks(ITEMS) {

@@ -3,6 +3,7 @@
 use super::super::Done;
 use super::session::{self, Handle, Told};
 use super::{finish, probe};
+use crate::backing::{Backing, Counted, StoreArg};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::fleet::Fleet;
@@ -20,6 +21,8 @@ use tokio::task::JoinSet;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    store: StoreArg,
     /// Sessions, each beating at the default interval
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     sessions: usize,
@@ -40,13 +43,16 @@ struct Measured {
     server_core_share: f64,
     load_core_share: f64,
     /// By SQLite's own counter.
-    transactions_per_second: f64,
+    transactions_per_second: Option<f64>,
+    /// By `pg_stat_statements`: about replicas, workers and the observed clock; and all, with those that frame transactions.
+    liveness_statements_per_second: Option<f64>,
+    statements_per_second: Option<f64>,
     server_bytes_per_session: f64,
     held: bool,
 }
 
 const TARGET_SHARE: f64 = 0.15;
-const TARGET_TRANSACTIONS: f64 = 2.0;
+const TARGET_STATEMENTS: f64 = 2.0;
 /// Sessions that are being opened at the same time.
 const OPENING: usize = 64;
 /// Files beside sessions, of each process.
@@ -56,13 +62,16 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(cx: &Context, args: &Args) -> Done {
     allow_files(args.sessions)?;
-    let fleet = Fleet::start().await?;
+    let fleet = Fleet::start(&args.store.store).await?;
     let measured = measure(&fleet, args).await;
     fleet.stop().await;
     let m = measured?;
     let lines = [
         format!("machine       {}", m.machine),
-        format!("command       outlive bench sessions --sessions {} --time {}", args.sessions, args.time),
+        format!(
+            "command       outlive bench sessions --sessions {} --time {} --store {}",
+            args.sessions, args.time, args.store.store
+        ),
         format!(
             "sessions      {} online, {:.0} beats/s acknowledged over {:.0} s ({:.1} % of those due were not)",
             m.online,
@@ -76,10 +85,7 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
             100.0 * TARGET_SHARE,
             100.0 * m.load_core_share
         ),
-        format!(
-            "store         {:.2} transactions/s by SQLite's counter (target ≤ {TARGET_TRANSACTIONS} statements)",
-            m.transactions_per_second
-        ),
+        store_line(&m),
         format!("memory        {:.0} bytes of the server per session", m.server_bytes_per_session),
         format!("targets       {}", if m.held { "held" } else { "NOT held" }),
     ];
@@ -101,17 +107,24 @@ fn allow_files(sessions: usize) -> Result<(), Failure> {
 async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
     let (started, _nothing_starts) = mpsc::channel(1);
     let acknowledged = Arc::<AtomicU64>::default();
+    let told = Told { started, acknowledged: Arc::clone(&acknowledged), elsewhere: None };
     let before = memory(fleet.server.pid);
-    let sessions = open(fleet, args.sessions, &Told { started, acknowledged: Arc::clone(&acknowledged) }).await?;
+    let sessions = open(fleet, args.sessions, &told).await?;
     tokio::time::sleep(SETTLE).await;
+    let sqlite = args.store.store == Backing::Sqlite;
     let shm = fleet.path("outlive.db-shm");
     let look = || -> Result<_, Failure> {
         let cpu = [fleet.server.pid, std::process::id()].map(probe::cpu_seconds);
-        Ok((nanos(), cpu, transactions(&shm)?, acknowledged.load(Ordering::Relaxed)))
+        let written = if sqlite { transactions(&shm)? } else { 0 };
+        Ok((nanos(), cpu, written, acknowledged.load(Ordering::Relaxed)))
     };
+    if !sqlite {
+        fleet.kept.count_statements()?;
+    }
     let (began, [server, load], written, beats) = look()?;
     tokio::time::sleep(args.time.duration()).await;
     let (ended, [server_after, load_after], written_after, beats_after) = look()?;
+    let counted = if sqlite { Vec::new() } else { fleet.kept.statements()? };
     let online = fleet.client.server().await?.sessions;
     let used = memory(fleet.server.pid).saturating_sub(before);
     drop(sessions);
@@ -119,7 +132,10 @@ async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
     let beats_per_second = float(beats_after - beats) / seconds;
     let due = float(args.sessions as u64) / INTERVAL_SECONDS;
     let server_core_share = (server_after - server) / seconds;
+    let (about_liveness, all) = statements(&counted);
     let transactions_per_second = f64::from(written_after.wrapping_sub(written)) / seconds;
+    let liveness_statements_per_second = float(about_liveness) / seconds;
+    let written_per_second = if sqlite { transactions_per_second } else { liveness_statements_per_second };
     Ok(Measured {
         machine: probe::machine(),
         sessions: args.sessions,
@@ -129,10 +145,36 @@ async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
         unanswered: (1.0 - beats_per_second / due).max(0.0),
         server_core_share,
         load_core_share: (load_after - load) / seconds,
-        transactions_per_second,
+        transactions_per_second: sqlite.then_some(transactions_per_second),
+        liveness_statements_per_second: (!sqlite).then_some(liveness_statements_per_second),
+        statements_per_second: (!sqlite).then_some(float(all) / seconds),
         server_bytes_per_session: float(used) / float(args.sessions as u64),
-        held: server_core_share < TARGET_SHARE && transactions_per_second <= TARGET_TRANSACTIONS,
+        held: server_core_share < TARGET_SHARE && written_per_second <= TARGET_STATEMENTS,
     })
+}
+
+/// Statements about who is there: rows of replicas, workers and the observed clock; and all of them.
+fn statements(counted: &[Counted]) -> (u64, u64) {
+    let is_about_liveness = |text: &str| {
+        ["replica", "worker", "observed ="].iter().any(|word| text.contains(word)) && !text.contains("set_config")
+    };
+    let liveness = counted.iter().filter(|counted| is_about_liveness(&counted.text));
+    (liveness.map(|counted| counted.calls).sum(), counted.iter().map(|counted| counted.calls).sum())
+}
+
+fn store_line(m: &Measured) -> String {
+    let target = format!("target ≤ {TARGET_STATEMENTS} statements");
+    match (m.transactions_per_second, m.liveness_statements_per_second, m.statements_per_second) {
+        (_, Some(liveness), Some(all)) => {
+            format!(
+                "store         {liveness:.2} statements/s about liveness by pg_stat_statements ({target}); {all:.1} of all kinds"
+            )
+        }
+        (transactions, ..) => {
+            let transactions = transactions.unwrap_or_default();
+            format!("store         {transactions:.2} transactions/s by SQLite's counter ({target})")
+        }
+    }
 }
 
 /// A fifth of the default lease.
@@ -175,4 +217,21 @@ fn transactions(shm: &Path) -> Result<u32, Failure> {
     let mut bytes = [0; 4];
     std::fs::File::open(shm)?.read_exact_at(&mut bytes, I_CHANGE)?;
     Ok(u32::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_about_liveness_are_told_from_others() {
+        let counted = |text: &str, calls| Counted { text: text.to_owned(), calls };
+        let all = [
+            counted("UPDATE replica SET beat = $3", 10),
+            counted("SELECT id FROM worker", 5),
+            counted("SELECT seq FROM run WHERE due_at < $1", 7),
+            counted("SELECT set_config($1, $2, true), observed FROM outlive.meta", 20),
+        ];
+        assert_eq!(statements(&all), (15, 42));
+    }
 }

@@ -7,6 +7,7 @@
 use super::super::Done;
 use super::super::runs::{Filter, matching};
 use super::{finish, probe};
+use crate::backing::{Backing, StoreArg};
 use crate::config;
 use crate::context::Context;
 use crate::exit::Failure;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    store: StoreArg,
     /// Runs
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     runs: usize,
@@ -55,14 +58,21 @@ struct Measured {
     cpu_server_s: f64,
     cpu_worker_s: f64,
     cpu_load_s: f64,
+    /// Of a PostgreSQL server of its own.
+    cpu_postgres_s: Option<f64>,
     finished_once: usize,
+    held: bool,
 }
 
+/// Of raw SQLite.
+const RATIO_TARGET: f64 = 0.4;
+/// Runs per second on PostgreSQL.
+const POSTGRES_TARGET: f64 = 10_000.0;
 /// Runs before the clock starts: connections, caches, page cache.
 const WARM_UP: usize = 2_000;
 
 pub(super) async fn run(cx: &Context, args: &Args) -> Done {
-    let mut fleet = Fleet::start().await?;
+    let mut fleet = Fleet::start(&args.store.store).await?;
     let measured = measure(&mut fleet, args).await;
     fleet.stop().await;
     let m = measured?;
@@ -73,6 +83,9 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
                 100.0 * share_of(m.claimed_later, m.runs)
             )
         }
+        _ if args.store.store != Backing::Sqlite => {
+            format!("target        ≥ {POSTGRES_TARGET:.0} runs/s: {}", if m.held { "held" } else { "NOT held" })
+        }
         _ => "raw SQLite    not measured; first: cargo build --release -p outlive-store-sqlite --example lives"
             .to_owned(),
     };
@@ -80,8 +93,8 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
     let lines = [
         format!("machine       {}", m.machine),
         format!(
-            "command       outlive bench throughput --runs {} --connections {} --batch {} --slots {}",
-            args.runs, args.connections, args.batch, args.slots
+            "command       outlive bench throughput --runs {} --connections {} --batch {} --slots {} --store {}",
+            args.runs, args.connections, args.batch, args.slots, args.store.store
         ),
         format!(
             "throughput    {:.0} runs/s, submit to finished ({} in {:.2} s; submitted at {:.0}/s)",
@@ -90,10 +103,11 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
         raw,
         format!("fsync p50     {}", figure(m.fsync_p50_ms)),
         format!(
-            "time goes to  server {}, worker {}, load {} of one core",
+            "time goes to  server {}, worker {}, load {}, PostgreSQL {} of one core",
             share(m.cpu_server_s),
             share(m.cpu_worker_s),
-            share(m.cpu_load_s)
+            share(m.cpu_load_s),
+            m.cpu_postgres_s.map_or("-".to_owned(), share)
         ),
         format!("checked       {} of {} runs finished exactly once", m.finished_once, m.runs),
     ];
@@ -107,15 +121,16 @@ async fn measure(fleet: &mut Fleet, args: &Args) -> Result<Measured, Failure> {
     load(fleet, args, WARM_UP).await?;
     drained(&fleet.client).await?;
     let (server, worker, load_pid) = (fleet.server.pid, fleet.workers[0].pid, std::process::id());
-    let cpu = || [server, worker, load_pid].map(probe::cpu_seconds);
-    let (before, began) = (cpu(), nanos());
+    let postgres = fleet.kept.server_pid();
+    let cpu = || ([server, worker, load_pid].map(probe::cpu_seconds), postgres.map(probe::cpu_seconds_of_all));
+    let ((before, postgres_before), began) = (cpu(), nanos());
     let Loaded { ids, claimed_later } = load(fleet, args, args.runs).await?;
     let submitted = nanos() - began;
     drained(&fleet.client).await?;
     let took = nanos() - began;
-    let after = cpu();
+    let (after, postgres_after) = cpu();
     let fsync = probe::fsync(&fleet.path(""))?;
-    let raw = raw(args, &fleet.path(""));
+    let raw = if args.store.store == Backing::Sqlite { raw(args, &fleet.path("")) } else { None };
     let raw = raw.map(|raw| raw.weighed(share_of(claimed_later, ids.len())));
     let [cpu_server_s, cpu_worker_s, cpu_load_s] = [0, 1, 2].map(|i| after[i] - before[i]);
     let finished_once = finished_once(&fleet.client, &ids, WARM_UP).await?;
@@ -134,6 +149,11 @@ async fn measure(fleet: &mut Fleet, args: &Args) -> Result<Measured, Failure> {
         cpu_server_s,
         cpu_worker_s,
         cpu_load_s,
+        cpu_postgres_s: postgres_after.zip(postgres_before).map(|(after, before)| after - before),
+        held: match args.store.store {
+            Backing::Sqlite => raw.is_none_or(|r| per_second / r.bare >= RATIO_TARGET),
+            _ => per_second >= POSTGRES_TARGET,
+        },
         finished_once,
     })
 }

@@ -27,6 +27,7 @@ mod screen;
 mod stage;
 
 use super::Done;
+use crate::backing::Backing;
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::fleet::Fleet;
@@ -108,7 +109,7 @@ struct Report<'a> {
 
 pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     let scenario = args.scenario.unwrap_or(Name::Crash).scenario();
-    let mut fleet = Fleet::start().await?;
+    let mut fleet = Fleet::start(&Backing::Sqlite).await?;
     let played = tokio::select! {
         played = tokio::time::timeout(LIMIT, play(cx, &args, scenario, &mut fleet)) => {
             played.unwrap_or_else(|_| Err(Failure::failed("the demo did not end in time")))

@@ -4,6 +4,7 @@
 use super::super::session::{self, Handle, KIND, Order, Started, Told};
 use super::Times;
 use super::processes::bar;
+use crate::backing::Backing;
 use crate::exit::Failure;
 use crate::fleet::Fleet;
 use outlive_api::clock::nanos;
@@ -38,11 +39,11 @@ impl How {
     }
 }
 
-pub(super) async fn measure(how: How, rounds: usize, runs: usize) -> Result<Times, Failure> {
+pub(super) async fn measure(how: How, rounds: usize, runs: usize, backing: &Backing) -> Result<Times, Failure> {
     let bar = bar(if how == How::End { "ending many sessions" } else { "silencing many sessions" }, rounds);
     let mut times = Times::default();
     for _ in 0..rounds {
-        let each = once(how, runs).await?;
+        let each = once(how, runs, backing).await?;
         times.all.extend(each.iter().max());
         times.each.extend(each);
         bar.inc(1);
@@ -52,10 +53,10 @@ pub(super) async fn measure(how: How, rounds: usize, runs: usize) -> Result<Time
 }
 
 /// For each run: nanoseconds until it had started elsewhere.
-async fn once(how: How, runs: usize) -> Result<Vec<u64>, Failure> {
-    let fleet = Fleet::start().await?;
+async fn once(how: How, runs: usize, backing: &Backing) -> Result<Vec<u64>, Failure> {
+    let fleet = Fleet::start(backing).await?;
     let (told, mut started) = mpsc::channel(runs);
-    let told = Told { started: told, acknowledged: std::sync::Arc::default() };
+    let told = Told { started: told, acknowledged: std::sync::Arc::default(), elsewhere: None };
     let victims = how.victims();
     let (theirs, others) = (runs.div_ceil(victims), runs.div_ceil(SESSIONS - victims));
     let mut sessions: Vec<Handle> = Vec::with_capacity(SESSIONS);
@@ -85,7 +86,11 @@ async fn once(how: How, runs: usize) -> Result<Vec<u64>, Failure> {
 }
 
 /// Waits until so many runs have started after that epoch.
-async fn all_started(told: &mut mpsc::Receiver<Started>, runs: usize, after: Epoch) -> Result<Vec<Started>, Failure> {
+pub(super) async fn all_started(
+    told: &mut mpsc::Receiver<Started>,
+    runs: usize,
+    after: Epoch,
+) -> Result<Vec<Started>, Failure> {
     let (mut seen, mut all) = (BTreeSet::<RunId>::new(), Vec::with_capacity(runs));
     let wait = async {
         while all.len() < runs {

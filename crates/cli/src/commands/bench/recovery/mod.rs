@@ -8,12 +8,15 @@
 //! |---|---|
 //! | [`processes`] | real workers and commands |
 //! | [`mass`] | ten thousand runs at once, on sessions without processes |
+//! | [`replica`] | a server of three, with a thousand sessions |
 
 mod mass;
 mod processes;
+mod replica;
 
 use super::super::Done;
 use super::{finish, probe};
+use crate::backing::{Backing, StoreArg};
 use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::stats::{Spread, figure};
@@ -27,6 +30,8 @@ pub(super) struct Args {
     /// What dies; default: everything
     #[arg(value_name = "WHAT")]
     rows: Vec<Row>,
+    #[command(flatten)]
+    store: StoreArg,
     /// Deaths of each kind, at most; those that take long come less often
     #[arg(long, value_name = "N", default_value_t = 200)]
     kills: usize,
@@ -36,6 +41,9 @@ pub(super) struct Args {
     /// Runs that are lost at once
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     mass: usize,
+    /// Sessions of a server that dies
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    sessions: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -57,6 +65,8 @@ enum Row {
     Mass,
     /// Ten thousand runs: two fifths of the sessions fall silent at once, so that the breaker opens
     MassSilent,
+    /// One of three servers, by SIGKILL, with a thousand sessions that each have a run (PostgreSQL)
+    Replica,
 }
 
 impl Row {
@@ -69,6 +79,7 @@ impl Row {
             Self::Drain => 300.0,
             Self::Mass => 10_000.0,
             Self::MassSilent => 25_000.0,
+            Self::Replica => 2_000.0,
         }
     }
 
@@ -79,7 +90,7 @@ impl Row {
             Self::Drain => kills.min(100),
             Self::Silent3s => kills.min(50),
             Self::Silent => kills.min(20),
-            Self::Mass | Self::MassSilent => kills.min(3),
+            Self::Mass | Self::MassSilent | Self::Replica => kills.min(3),
         }
     }
 
@@ -115,20 +126,27 @@ struct Line {
 }
 
 pub(super) async fn run(cx: &Context, args: &Args) -> Done {
-    let rows = if args.rows.is_empty() { Row::value_variants() } else { &args.rows };
+    let shared = args.store.store != Backing::Sqlite;
+    if !shared && args.rows.contains(&Row::Replica) {
+        return Err(Failure::usage("replica needs a store that servers share: --store postgres"));
+    }
+    let all = || Row::value_variants().iter().copied().filter(|row| shared || *row != Row::Replica).collect();
+    let rows: Vec<Row> = if args.rows.is_empty() { all() } else { args.rows.clone() };
     let mut m = Measured { machine: probe::machine(), rows: Vec::new(), held: true };
     let names: Vec<_> = rows.iter().map(|row| row.name()).collect();
     let mut lines = vec![
         format!("machine      {}", m.machine),
         format!(
-            "command      outlive bench recovery {} --kills {} --runs {} --mass {}",
+            "command      outlive bench recovery {} --kills {} --runs {} --mass {} --sessions {} --store {}",
             names.join(" "),
             args.kills,
             args.runs,
-            args.mass
+            args.mass,
+            args.sessions,
+            args.store.store
         ),
     ];
-    for &row in rows {
+    for row in rows {
         let line = line(row, &alone(measure(row, args)).await?);
         lines.extend([
             format!("{:12} {}", row.name(), line.all_runs.line()),
@@ -159,15 +177,16 @@ fn line(row: Row, times: &Times) -> Line {
 }
 
 async fn measure(row: Row, args: &Args) -> Result<Times, Failure> {
-    let (rounds, runs) = (row.rounds(args.kills), args.runs.max(1));
+    let (rounds, runs, store) = (row.rounds(args.kills), args.runs.max(1), &args.store.store);
     match row {
-        Row::Child => processes::children(rounds).await,
-        Row::Agent => processes::workers(Blow::Kill, rounds, runs, None).await,
-        Row::Silent => processes::workers(Blow::Stop, rounds, runs, None).await,
-        Row::Silent3s => processes::workers(Blow::Stop, rounds, runs, Some(Millis::secs(3))).await,
-        Row::Drain => processes::workers(Blow::Drain, rounds, runs, None).await,
-        Row::Mass => mass::measure(mass::How::End, rounds, args.mass).await,
-        Row::MassSilent => mass::measure(mass::How::Silence, rounds, args.mass).await,
+        Row::Child => processes::children(rounds, store).await,
+        Row::Agent => processes::workers(Blow::Kill, rounds, runs, None, store).await,
+        Row::Silent => processes::workers(Blow::Stop, rounds, runs, None, store).await,
+        Row::Silent3s => processes::workers(Blow::Stop, rounds, runs, Some(Millis::secs(3)), store).await,
+        Row::Drain => processes::workers(Blow::Drain, rounds, runs, None, store).await,
+        Row::Mass => mass::measure(mass::How::End, rounds, args.mass, store).await,
+        Row::MassSilent => mass::measure(mass::How::Silence, rounds, args.mass, store).await,
+        Row::Replica => replica::measure(rounds, args.sessions.max(1), store).await,
     }
 }
 
@@ -188,7 +207,7 @@ mod tests {
         assert!(line(Row::Agent, &times(1_300)).held && !line(Row::Agent, &times(1_301)).held);
         assert_eq!(
             Row::value_variants().iter().map(|r| r.rounds(200)).collect::<Vec<_>>(),
-            [200, 200, 20, 50, 100, 3, 3]
+            [200, 200, 20, 50, 100, 3, 3, 3]
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Deaths of real processes.
 
 use super::Times;
+use crate::backing::Backing;
 use crate::commands::runs::{Filter, matching};
 use crate::config;
 use crate::exit::Failure;
@@ -84,8 +85,8 @@ fn process(pid: u32) -> Result<Pid, Failure> {
 }
 
 /// Kills the command of one run after the other; the other worker has free slots.
-pub(super) async fn children(kills: usize) -> Result<Times, Failure> {
-    let mut fleet = Fleet::start().await?;
+pub(super) async fn children(kills: usize, backing: &Backing) -> Result<Times, Failure> {
+    let mut fleet = Fleet::start(backing).await?;
     fleet.add_worker("w-1", 4)?;
     fleet.add_worker("w-2", 4)?;
     fleet.online(2).await?;
@@ -118,8 +119,14 @@ struct Struck {
 }
 
 /// Strikes one of three workers after the other.
-pub(super) async fn workers(blow: Blow, rounds: usize, runs: usize, ttl: Option<Millis>) -> Result<Times, Failure> {
-    let mut fleet = Fleet::start().await?;
+pub(super) async fn workers(
+    blow: Blow,
+    rounds: usize,
+    runs: usize,
+    ttl: Option<Millis>,
+    backing: &Backing,
+) -> Result<Times, Failure> {
+    let mut fleet = Fleet::start(backing).await?;
     if let Some(lease_ttl) = ttl {
         fleet.client.put_queue("default", &QueuePolicy { lease_ttl, ..QueuePolicy::default() }).await?;
     }

@@ -158,6 +158,13 @@ const NEEDS: &[Need] = &[
         without: Without::Stop,
     },
     Need {
+        name: "Redis",
+        of: &[Of::Test],
+        found: || first_line("redis-server", &["--version"]),
+        provide: || apt(&["redis-server"]),
+        without: Without::Stop,
+    },
+    Need {
         name: "rustfmt",
         of: &[Of::Lint],
         found: || first_line(cargo(), &["fmt", "--version"]),

@@ -16,15 +16,18 @@
 //! | `server` | the server |
 //! | `database` | databases on it, each for one test; where tests find a shared server |
 //! | `bouncer` | a pgbouncer in front of it |
+//! | `redis` | a Redis, for the liveness exchange |
 
 mod bouncer;
 mod database;
 mod keeper;
 mod programs;
+mod redis;
 mod server;
 
 pub use bouncer::Bouncer;
 pub use database::{Database, SHARED, Template, shared};
+pub use redis::Redis;
 pub use server::{Options, Server};
 
 /// Why something could not be started or asked, as a lower-case fragment.

@@ -59,8 +59,13 @@ fn read_user(line: &str, name: &str) -> Option<User> {
 
 /// A program that runs as such a user and gets SIGINT when the thread that started it is gone.
 pub(crate) fn command(program: &Path) -> Result<Command, Failure> {
+    command_that_gets(program, "INT")
+}
+
+/// The same with another signal, for what may be stopped and would not take SIGINT then.
+pub(crate) fn command_that_gets(program: &Path, signal: &str) -> Result<Command, Failure> {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "INT"]);
+    command.args(["--pdeathsig", signal]);
     if let Some(User { uid, gid }) = user()? {
         command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
     }

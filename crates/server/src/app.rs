@@ -12,7 +12,8 @@ use outlive_api::clock::SystemClock;
 use outlive_core::clock::Clock;
 use outlive_core::engine::Engine;
 use outlive_core::{Millis, Mono, ReplicaId};
-use outlive_store::{Backup, Exchange, Restored, Store, StoreError, StoreState};
+use outlive_liveness_redis::Redis;
+use outlive_store::{Backup, Exchange, Liveness, Restored, Store, StoreError, StoreState};
 use outlive_store_postgres::PostgresStore;
 use outlive_store_sqlite::SqliteStore;
 use std::future::Future;
@@ -24,6 +25,8 @@ use tokio::sync::watch;
 /// Shared by all.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
+    /// Signs of life beside the rows of replicas.
+    pub(crate) liveness: Option<Arc<dyn Liveness>>,
     /// Other replicas, if there may be any.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) driver: Driver,
@@ -160,7 +163,16 @@ impl App {
             replica = joined.seat.replica;
             cluster = Some(Cluster::new(exchange, joined));
         }
+        let liveness: Option<Arc<dyn Liveness>> = match &config.liveness {
+            None => None,
+            Some(_) if cluster.is_none() => {
+                let why = "--liveness is for replicas that share a store; this store has one server alone";
+                return Err(StartError::Liveness(why.to_owned()));
+            }
+            Some(url) => Some(Arc::new(Redis::new(url, snapshot.generation).map_err(StartError::Liveness)?)),
+        };
         let app = Self {
+            liveness,
             driver: Driver::new(engine, cluster.is_none(), Arc::clone(&clock)),
             catalog: CatalogCache::default(),
             hub: Hub::default(),

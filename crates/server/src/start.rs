@@ -62,6 +62,8 @@ pub struct Config {
     pub insecure_listen: bool,
     /// Bytes that must be free on the store's disk for new runs to be admitted; 0: admitted always.
     pub low_disk: u64,
+    /// The exchange of signs of life beside the rows of replicas: `redis://…`; none: the rows alone.
+    pub liveness: Option<String>,
     /// Effective settings with their origin, to be shown.
     pub settings: Vec<Setting>,
     /// The build.
@@ -96,6 +98,9 @@ pub enum StartError {
     /// The replica's name.
     #[error(transparent)]
     Replica(#[from] ReplicaNameError),
+    /// The exchange of signs of life cannot be what was asked for.
+    #[error("{0}")]
+    Liveness(String),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

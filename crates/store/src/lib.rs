@@ -24,12 +24,14 @@ pub mod error;
 pub mod exchange;
 pub mod faults;
 pub mod feed;
+pub mod liveness;
 pub mod types;
 
 pub use copies::{Backup, Restored};
 pub use error::{CreateError, RegisterError, StoreError, WriteError};
 pub use exchange::{Errand, Exchange, Hints};
 pub use feed::{FeedCursor, FeedFrom, FeedPage};
+pub use liveness::{Liveness, Unknown};
 pub use types::*;
 
 use async_trait::async_trait;

@@ -14,12 +14,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         "outlive-store-postgres",
         &["outlive-core", "outlive-pg-private", "outlive-store", "outlive-store-sqlite", "outlive-store-tests"],
     ),
+    ("outlive-liveness-redis", &["outlive-core", "outlive-pg-private", "outlive-store"]),
     ("outlive-api", &["outlive-core"]),
     (
         "outlive-server",
         &[
             "outlive-api",
             "outlive-core",
+            "outlive-liveness-redis",
             "outlive-pg-private",
             "outlive-store",
             "outlive-store-postgres",

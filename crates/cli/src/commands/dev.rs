@@ -92,6 +92,7 @@ pub(crate) async fn run(cx: &Context, args: Args, settings: Vec<Setting>) -> Don
         insecure_listen: false,
         replica: String::new(),
         low_disk: args.low_disk,
+        liveness: None,
         settings,
         version: crate::VERSION.to_owned(),
     })

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Free space on the store's disk below which no new run is admitted (reports go on); 0: never
     #[arg(long, env = "OUTLIVE_LOW_DISK", value_name = "BYTES", default_value = "512MiB", value_parser = crate::bytes::parse, hide_env_values = true)]
     low_disk: u64,
+    /// A Redis beside the rows of replicas, by which they tell each other whom they heard: an accelerator, never the truth
+    #[arg(long, env = "OUTLIVE_LIVENESS", value_name = "URL", hide_env_values = true)]
+    liveness: Option<String>,
     /// What to log: error, warn, info, debug, or a filter of tracing
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FILTER", default_value = "info", hide_env_values = true)]
     log: String,
@@ -75,6 +78,7 @@ pub(crate) async fn run(_: &Context, args: Args, settings: Vec<Setting>) -> Done
         insecure_listen: args.insecure_listen,
         replica: args.replica,
         low_disk: args.low_disk,
+        liveness: args.liveness,
         settings: settings.into_iter().map(shown).collect(),
         version: crate::VERSION.to_owned(),
     };
@@ -105,7 +109,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
                 None => failure.hint("choose another with --listen"),
             }
         }
-        StartError::NotLoopback(_) | StartError::Replica(_) => Failure::usage(e.to_string()),
+        StartError::NotLoopback(_) | StartError::Replica(_) | StartError::Liveness(_) => Failure::usage(e.to_string()),
         _ => Failure::failed(format!("the server cannot start: {e}")),
     })
 }
@@ -148,7 +152,11 @@ pub(crate) fn without_password(store: &str) -> String {
 
 /// A setting as others may see it.
 pub(crate) fn shown(setting: Setting) -> Setting {
-    if setting.name == "store" { Setting { value: without_password(&setting.value), ..setting } } else { setting }
+    if ["store", "liveness"].contains(&setting.name.as_str()) {
+        Setting { value: without_password(&setting.value), ..setting }
+    } else {
+        setting
+    }
 }
 
 /// Resolves at the first Ctrl-C or SIGTERM.

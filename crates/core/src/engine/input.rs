@@ -2,7 +2,7 @@
 
 use super::effect::{ClaimToken, VerdictWanted};
 use super::observed::Senses;
-use super::replicas::{Homes, Rows};
+use super::replicas::{Homes, Note, Rows};
 use crate::class::{MatchClass, WorkerProfile};
 use crate::options::{AttemptLimits, RunOptions};
 use crate::policy::{Liveness, QueuePolicy};
@@ -198,6 +198,8 @@ pub enum Input {
     Seen(Vec<(Holder, LeaseInfo)>),
     /// This replica's row is written, and those of the others are read.
     Rows(Rows),
+    /// What other replicas heard, and told by another way than their rows.
+    Noted(Vec<Note>),
     /// The row was not written, or it is not known whether it was.
     RowUnwritten,
     /// The sessions whose home this replica is.

@@ -32,6 +32,7 @@ pub mod observed;
 mod reconcile;
 pub mod replicas;
 mod session;
+mod signs;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use input::{
 };
 pub use observed::{HeldBack, ObservedClock, Senses, TICK};
 pub use replicas::{Homes, Note, OwnRow, PeerRow, Rows, Seat};
+pub use signs::Signs;
 pub use status::Status;
 
 use crate::policy::{Liveness, QueuePolicy};
@@ -140,6 +142,7 @@ impl Engine {
             Input::Audit(info) => self.audit(info, now),
             Input::Seen(leases) => self.seen(&leases),
             Input::Rows(rows) => self.rows(rows, now),
+            Input::Noted(notes) => notes.into_iter().for_each(|note| self.noted(note, now)),
             Input::RowUnwritten => self.row_unwritten(),
             Input::Homes(homes) => self.homes(&homes),
             Input::HomesUnread => self.homes_unread(),

@@ -161,6 +161,11 @@ impl Cluster {
         }
     }
 
+    /// Workers at home elsewhere that were heard here since then.
+    pub(super) fn heard_since(&self, since: Mono) -> Vec<Holder> {
+        self.notes.iter().filter(|(_, (_, at))| *at >= since).map(|(holder, _)| *holder).collect()
+    }
+
     /// What is different for a session of one replica among others.
     pub(super) const fn of_session(_: &Self) -> Shared {
         Shared { doubted: false, exchange: EXCHANGE }
@@ -271,7 +276,7 @@ impl Engine {
         }
     }
 
-    fn noted(&mut self, note: Note, now: Mono) {
+    pub(super) fn noted(&mut self, note: Note, now: Mono) {
         if let Some(home_seq) = note.opened {
             return self.moved(note.holder, home_seq);
         }

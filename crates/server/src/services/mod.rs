@@ -22,6 +22,7 @@ mod exchange;
 mod expiry;
 mod gauges;
 mod judge;
+mod liveness;
 mod notices;
 mod observed;
 mod retention;
@@ -148,6 +149,9 @@ pub(crate) fn start(app: &Arc<App>) -> Vec<JoinHandle<()>> {
     loops.push(tokio::spawn(judge::keep(Arc::clone(app))));
     if let Some(cluster) = &app.cluster {
         loops.push(tokio::spawn(exchange::keep(Arc::clone(app), Arc::clone(&cluster.exchange))));
+    }
+    if let Some(exchange) = &app.liveness {
+        loops.push(tokio::spawn(liveness::keep(Arc::clone(app), Arc::clone(exchange))));
     }
     loops
 }

@@ -6,6 +6,7 @@ mod bad_sessions;
 mod breaker;
 mod cut;
 mod events;
+mod liveness;
 mod lost_answers;
 mod polling;
 mod postgres;

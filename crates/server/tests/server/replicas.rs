@@ -51,7 +51,7 @@ impl Exchange for Way {
     }
 }
 
-async fn replica(store: &Arc<SqliteStore>, letters: &Letters, name: &str) -> World {
+async fn replica(store: &Arc<SqliteStore>, letters: &Letters, name: &str, liveness: Option<String>) -> World {
     let own = Arc::new(OnceLock::new());
     let way = Way { store: Arc::clone(store), letters: Arc::clone(letters), own: Arc::clone(&own) };
     let backend =
@@ -63,6 +63,7 @@ async fn replica(store: &Arc<SqliteStore>, letters: &Letters, name: &str) -> Wor
         advertise: format!("{name}.test:7070"),
         insecure_listen: false,
         low_disk: 0,
+        liveness,
         settings: Vec::new(),
         version: "test".into(),
     };
@@ -74,20 +75,27 @@ async fn replica(store: &Arc<SqliteStore>, letters: &Letters, name: &str) -> Wor
 
 /// Two of them that know each other.
 async fn pair() -> (World, World) {
+    let (a, b, _) = pair_with(None).await;
+    (a, b)
+}
+
+/// The same, with an exchange of signs of life.
+pub(crate) async fn pair_with(liveness: Option<String>) -> (World, World, Arc<SqliteStore>) {
     let store = Arc::new(SqliteStore::in_memory(Arc::new(outlive_api::clock::SystemClock)).unwrap());
     let letters = Letters::default();
-    let (a, b) = (replica(&store, &letters, "a").await, replica(&store, &letters, "b").await);
+    let a = replica(&store, &letters, "a", liveness.clone()).await;
+    let b = replica(&store, &letters, "b", liveness).await;
     for world in [&a, &b] {
         until("they see each other", async || live(&world.client).await == 2).await;
     }
-    (a, b)
+    (a, b, store)
 }
 
 async fn live(client: &Client) -> usize {
     client.server().await.unwrap().replicas.iter().filter(|r| r.live && !r.name.is_empty()).count()
 }
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let found = async {
         while !holds().await {
             tokio::task::yield_now().await;
@@ -96,7 +104,7 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("did not come true: {what}"));
 }
 
-async fn stop(a: World, b: World) {
+pub(crate) async fn stop(a: World, b: World) {
     a.server.stop().await;
     b.server.stop().await;
 }
@@ -240,8 +248,8 @@ async fn a_replica_that_ends_on_purpose_names_the_others() {
 async fn a_second_process_with_a_replica_s_name_ends_the_first() {
     let store = Arc::new(SqliteStore::in_memory(Arc::new(outlive_api::clock::SystemClock)).unwrap());
     let letters = Letters::default();
-    let first = replica(&store, &letters, "a").await;
-    let second = replica(&store, &letters, "a").await;
+    let first = replica(&store, &letters, "a", None).await;
+    let second = replica(&store, &letters, "a", None).await;
     tokio::time::timeout(PATIENCE, first.server.stopped()).await.expect("the first one ends");
     stop(first, second).await;
 }

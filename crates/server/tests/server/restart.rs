@@ -54,6 +54,7 @@ async fn a_second_server_on_the_same_file_is_refused() {
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,
+        liveness: None,
         settings: Vec::new(),
         version: "test".into(),
     };
@@ -72,6 +73,7 @@ async fn a_taken_port_is_named_with_the_next_free_one() {
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,
+        liveness: None,
         settings: Vec::new(),
         version: "test".into(),
     };

@@ -63,6 +63,7 @@ async fn an_address_that_is_not_loopback_needs_an_explicit_flag() {
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,
+        liveness: None,
         settings: Vec::new(),
         version: "test".into(),
     };

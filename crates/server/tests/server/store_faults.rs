@@ -280,6 +280,7 @@ async fn refusal(store: StoreLocation) -> String {
         insecure_listen: false,
         replica: String::new(),
         low_disk: 0,
+        liveness: None,
         settings: Vec::new(),
         version: "test".into(),
     };

@@ -34,6 +34,7 @@ pub(crate) fn config(store: StoreLocation, port: u16, low_disk: u64) -> Config {
         insecure_listen: false,
         replica: String::new(),
         low_disk,
+        liveness: None,
         settings: Vec::new(),
         version: "test".into(),
     }

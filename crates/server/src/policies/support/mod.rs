@@ -51,6 +51,7 @@ impl House {
             replica: String::new(),
             advertise: String::new(),
             low_disk: 0,
+            liveness: None,
             settings: Vec::new(),
             version: "test".into(),
         };

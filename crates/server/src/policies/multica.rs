@@ -120,6 +120,77 @@ async fn tasks_that_nobody_takes_for_7200_s_end_in_batches_each_with_its_reason(
     assert_eq!((&phase["found"], &phase["acted"]), (&json!(1_201), &json!(1_201)));
 }
 
+/// What a subject shows: status, how many runs of it are active, how the last one ended.
+async fn shows(house: &House, subject: &str) -> Value {
+    let shown = house.get(&format!("/v1/subjects/{subject}")).await;
+    json!([
+        shown["status"],
+        shown["active_count"],
+        shown["last"]["state"],
+        shown["last"]["outcome"],
+        shown["last"]["reason"]
+    ])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_and_its_issues_have_the_status_that_follows_from_their_tasks() {
+    let house = House::with(POLICY).await;
+    let laptop = laptop(&house).await;
+    let of = |issue: &str| json!({"kind": "work", "queue": QUEUE, "subjects": ["agent:7", issue]});
+    assert_eq!(shows(&house, "agent:7").await, json!(["idle", 0, null, null, null]));
+    let (first, _) = (house.create_with(of("issue:1")).await, house.create_with(of("issue:2")).await);
+    assert_eq!(shows(&house, "agent:7").await, json!(["queued", 2, null, null, null]));
+    assert_eq!(shows(&house, "issue:1").await, json!(["queued", 1, null, null, null]));
+    let held = laptop.claims_one(&house).await;
+    assert_eq!(held.run, first);
+    laptop.says(&house, &held, "start", json!({})).await;
+    assert_eq!(shows(&house, "agent:7").await, json!(["working", 2, null, null, null]));
+    assert_eq!(shows(&house, "issue:2").await, json!(["queued", 1, null, null, null]), "its task waits");
+
+    // A lost attempt rolls its issue back to where it was, and is no end of it.
+    house.pass(hours(3) + Millis::secs(150) + SOON).await;
+    assert_eq!(shows(&house, "issue:1").await, json!(["queued", 1, null, null, null]));
+    let laptop = house.worker("laptop", &[QUEUE], "poll", Some(INTERVAL)).await;
+    // The other one has meanwhile waited longer than anybody may.
+    assert_eq!(shows(&house, "issue:2").await, json!(["idle", 0, "expired", "dispatch", "queue_ttl_expired"]));
+    let held = laptop.claims_one(&house).await;
+    assert_eq!((held.run.as_str(), held.epoch), (first.as_str(), 2));
+    laptop.says(&house, &held, "start", json!({})).await;
+    laptop.says(&house, &held, "fail", json!({"reason": "handler_error", "permanent": true})).await;
+    assert_eq!(house.state(&first).await, "failed handler_error");
+    let failed = json!(["idle", 0, "failed", "user", "handler_error"]);
+    assert_eq!((shows(&house, "issue:1").await, shows(&house, "agent:7").await), (failed.clone(), failed));
+
+    // Each change was told where it happened: in the transaction of the event that made it.
+    let told = house.told("run.*,attempt.*,subject.changed").await;
+    let changes = |subject: &str| {
+        let of_subject = told.iter().filter(|(_, e)| e["type"] == "subject.changed" && e["subject"] == subject);
+        of_subject.cloned().collect::<Vec<_>>()
+    };
+    let brief =
+        |e: &Value| json!([e["previous"], e["status"], e["active_count"], e["last"]["state"], e["last"]["reason"]]);
+    let of_issue = changes("issue:1");
+    let briefs: Vec<_> = of_issue.iter().map(|(_, e)| brief(e)).collect();
+    assert_eq!(
+        briefs,
+        [
+            json!(["idle", "queued", 1, null, null]),
+            json!(["queued", "working", 1, null, null]),
+            json!(["working", "queued", 1, null, null]),
+            json!(["queued", "working", 1, null, null]),
+            json!(["working", "idle", 0, "failed", "handler_error"]),
+        ]
+    );
+    let causes = ["run.created", "run.claimed", "attempt.lost", "run.claimed", "run.finished"];
+    for ((row, change), cause) in of_issue.iter().zip(causes) {
+        let with_it = told.iter().any(|(r, e)| r == row && e["type"] == cause && e["run_id"] == change["run_id"]);
+        assert!(with_it, "{cause} beside {change} in {row}: {told:#?}");
+    }
+    let counts: Vec<_> = changes("agent:7").iter().map(|(_, e)| json!([e["status"], e["active_count"]])).collect();
+    assert_eq!(counts.last(), Some(&json!(["idle", 0])));
+    assert!(counts.contains(&json!(["queued", 2])) && counts.contains(&json!(["working", 2])), "{counts:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_nobody_has_heard_of_for_7_days_goes_and_its_history_stays() {
     let house = House::with(POLICY).await;

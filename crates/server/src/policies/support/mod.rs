@@ -106,6 +106,25 @@ impl House {
         self.ok(Method::GET, path, None, Value::Null).await
     }
 
+    /// What the feed has of these types so far, oldest first: the row of the store that tells it, which is one transaction, and
+    /// the event.
+    pub(crate) async fn told(&self, types: &str) -> Vec<(String, Value)> {
+        let path = format!("/v1/events?types={types}&follow=false");
+        let request = Request::builder().uri(path).header(header::HOST, "127.0.0.1").body(Body::empty());
+        let answer = self.router.call(request.expect("a request")).await.expect("an answer");
+        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        let feed = String::from_utf8_lossy(&bytes).into_owned();
+        let line = |block: &str, name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name).map(|text| text.trim().to_owned()))
+        };
+        let event = |block: &str| {
+            let (place, data) = (line(block, "id:")?, line(block, "data:")?);
+            let (row, _) = place.rsplit_once('-')?;
+            Some((row.to_owned(), serde_json::from_str(&data).ok()?))
+        };
+        feed.split("\n\n").filter_map(event).collect()
+    }
+
     /// A run.
     pub(crate) async fn create(&self, queue: &str) -> String {
         self.create_with(json!({"kind": "work", "queue": queue})).await

@@ -84,6 +84,12 @@ pub(crate) struct Args {
     /// One attempt's longest run (queue's default: 24h)
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     timeout: Option<Millis>,
+    /// Longest time without progress, output or checkpoint (queue's default: off)
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    progress_timeout: Option<Millis>,
+    /// Longest wait for its first worker; then it expires (queue's default: off)
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    queue_ttl: Option<Millis>,
     /// Memory of one attempt, such as 512MiB; who uses more is killed, and the attempt fails
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     memory: Option<Bytes>,
@@ -163,6 +169,8 @@ fn new_run(client: &Client, args: &Args) -> Result<NewRun, Failure> {
         run_at: args.run_at,
         hold: args.hold,
         run_timeout: args.timeout,
+        progress_timeout: args.progress_timeout,
+        queue_ttl: args.queue_ttl,
         max_attempts: args.max_attempts,
         tags: args.tag.iter().cloned().collect(),
         ..NewRun::of("exec", Json::of(&input)?)

@@ -15,6 +15,7 @@ mod disk_errors;
 mod doctor;
 mod events;
 mod failover;
+mod limits;
 mod outage;
 mod outbox;
 mod support;

@@ -23,10 +23,6 @@ use std::sync::Arc;
 const DEFAULT_INTERVAL: Millis = Millis::secs(20);
 /// A session that was heard within this share of its beat answers.
 const ANSWERS_WITHIN_BEATS: u64 = 2;
-/// Between two looks at a session whose home is another replica.
-const LOOK: Millis = Millis(100);
-/// So many of them: twice the window after which a home takes the end of a connection for the end of its process, and a second.
-const LOOKS: u32 = 30;
 
 /// Registers a worker. The same name and instance: a resume (200).
 #[utoipa::path(post, path = "/v1/workers", tag = "workers", request_body = Register,
@@ -137,7 +133,8 @@ impl App {
     async fn name_answers(&self, namespace: &str, name: &str) -> Result<bool, Fault> {
         let Some(row) = self.worker_named(namespace, name).await? else { return Ok(false) };
         let Some(session) = self.driver.session(row.holder()) else {
-            return self.answers_elsewhere(namespace, row).await;
+            // Another replica hears it, and ends its session when it does not.
+            return Ok(row.session_open && self.hears_replica(row.replica));
         };
         let limit = match row.presence {
             Presence::Session if !session.connected => return Ok(false),
@@ -146,23 +143,6 @@ impl App {
             Presence::None(_) => return Ok(false),
         };
         Ok(session.heard_ago <= limit)
-    }
-
-    /// The same for a session whose home is another replica. That one ends the session when it does not hear it any more: at
-    /// once a window after its connection ended. Whoever starts again right after a crash is not refused for that window.
-    async fn answers_elsewhere(&self, namespace: &str, mut row: WorkerRow) -> Result<bool, Fault> {
-        let holder = row.holder();
-        let mut looks = 0;
-        while row.holder() == holder && row.session_open && self.hears_replica(row.replica) {
-            if looks == LOOKS {
-                return Ok(true);
-            }
-            looks += 1;
-            tokio::time::sleep(LOOK.duration()).await;
-            let Some(now) = self.worker_named(namespace, &row.profile.name).await? else { return Ok(false) };
-            row = now;
-        }
-        Ok(row.holder() != holder && row.session_open)
     }
 
     async fn registered(

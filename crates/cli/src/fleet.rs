@@ -41,10 +41,23 @@ impl Fleet {
         Ok(Self { server, replicas: Vec::new(), url, client, workers: Vec::new(), kept, folder })
     }
 
-    /// Another server over the same store.
+    /// Another server over the same store. The fleet's client then asks whichever answers.
     pub(crate) async fn add_replica(&mut self, name: &str) -> Result<(), Failure> {
         self.replicas.push(serve(self.folder.path(), &self.kept, name, &free_address()?).await?);
+        self.client = Client::of(self.urls(), outlive_api::DEFAULT_NAMESPACE)?;
         Ok(())
+    }
+
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url).chain(self.replicas.iter().map(|(_, url)| url)).map(String::as_str)
+    }
+
+    /// All servers, for `--server`, beginning with this one of them.
+    pub(crate) fn addresses(&self, first: usize) -> String {
+        let mut urls: Vec<_> = self.urls().collect();
+        let first = first % urls.len();
+        urls.rotate_left(first);
+        urls.join(",")
     }
 
     /// Another server in the place of one that has ended: same address, same database.
@@ -63,8 +76,9 @@ impl Fleet {
     pub(crate) fn add_worker(&mut self, name: &str, slots: usize) -> Result<(), Failure> {
         let slots = slots.to_string();
         let state = self.path(name).display().to_string();
+        let servers = self.addresses(self.workers.len());
         let args =
-            ["worker", "--server", &self.url, "--name", name, "--slots", &slots, "--state-dir", &state, "--allow-exec"];
+            ["worker", "--server", &servers, "--name", name, "--slots", &slots, "--state-dir", &state, "--allow-exec"];
         self.workers.push(Child::start(name, args, &self.path(&format!("{name}.log")))?);
         Ok(())
     }

@@ -57,3 +57,9 @@ fn the_demo_of_a_storm_holds_with_half_of_the_workers_gone_at_once() {
     assert_eq!((number_of(&report, "struck"), number_of(&report, "checks")), (3, 6));
     assert_eq!(evidence(&report), ["session_closed"]);
 }
+
+#[test]
+fn the_demo_of_a_killed_replica_holds_nothing_is_reaped_and_its_workers_have_another_home() {
+    let report = played("replica");
+    assert_eq!((number_of(&report, "recoveries"), number_of(&report, "checks")), (0, 7));
+}

@@ -112,6 +112,19 @@ pub(super) fn nothing_is_left(facts: &Facts) -> Check {
     Check { ok: facts.left.is_empty(), text }
 }
 
+/// What a killed server's workers may need to have another home.
+const HOMELESS: Millis = Millis::secs(2);
+
+pub(super) fn homes_found(facts: &Facts) -> Check {
+    let took = &facts.struck.homeless;
+    let good = took.values().filter(|took| **took <= HOMELESS).count();
+    let most = text::span(took.values().copied().max().unwrap_or(Millis(0)));
+    let what =
+        format!("workers of the killed server had another home within {}, the last after {most}", text::span(HOMELESS));
+    let check = all_of(good, took.len(), &what);
+    Check { ok: check.ok && !took.is_empty(), ..check }
+}
+
 pub(super) fn back_by_themselves(facts: &Facts) -> Check {
     let back = &facts.struck.back;
     let good = back.iter().filter(|name| facts.online.contains(*name)).count();

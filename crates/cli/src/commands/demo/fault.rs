@@ -3,6 +3,7 @@
 use super::processes::{Process, alive_with, processes_of};
 use super::stage::{Stage, worker_of};
 use crate::exit::Failure;
+use crate::fleet::LOOK;
 use crate::render::text;
 use outlive_api::clock::nanos;
 use outlive_core::{Epoch, Millis, RunId};
@@ -21,6 +22,8 @@ pub(super) enum Fault {
     Drain,
     /// SIGKILL to the server, and a new one on the same store.
     Restart,
+    /// SIGKILL to one server of several over one store. It stays away.
+    KillReplica,
 }
 
 /// Who was struck, and what they had.
@@ -37,6 +40,8 @@ pub(super) struct Struck {
     pub(super) ends: Vec<ExitStatus>,
     /// Who must be online at the end.
     pub(super) back: Vec<String>,
+    /// Workers that a killed server left without a home, and how long each needed to have another.
+    pub(super) homeless: BTreeMap<String, Millis>,
     /// When.
     pub(super) at: u64,
 }
@@ -107,6 +112,27 @@ impl Fault {
                 stage.start_server().await?;
                 let away = Millis((nanos() - struck.at) / 1_000_000);
                 stage.tell(&format!("the server is back on the same store, after {}", text::span(away)));
+            }
+            Self::KillReplica => {
+                struck.names = vec!["server".to_owned()];
+                struck.back = stage.names().to_vec();
+                let home = stage.first_server().await?;
+                let homeless = stage.at_home(home).await?;
+                struck.at = nanos();
+                stage.kill_server().await;
+                let has = if homeless.len() == 1 { "has" } else { "have" };
+                let names: Vec<_> = homeless.iter().cloned().collect();
+                stage.tell(&format!("kill -9: a server is gone, for good; {} {has} lost the home", names.join(", ")));
+                while struck.homeless.len() < homeless.len() {
+                    let still = stage.at_home(home).await?;
+                    let took = Millis((nanos() - struck.at) / 1_000_000);
+                    for name in homeless.difference(&still) {
+                        struck.homeless.entry(name.clone()).or_insert(took);
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+                let last = struck.homeless.values().copied().max().unwrap_or(Millis(0));
+                stage.tell(&format!("{} at home at another server, after {}", are(&names), text::span(last)));
             }
         }
         Ok(struck)

@@ -51,12 +51,17 @@ use std::time::Duration;
   outlive demo freeze                      a worker is stopped, and woken when its work is elsewhere
   outlive demo crash --workers 4 --runs 20
   outlive demo restart --keep              leave it running, to look around
+  outlive demo --store postgres            three servers over a PostgreSQL of its own; one server is killed
 ",
     after_help = "Exit code 0 only if every check held."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
     scenario: Option<Name>,
+    /// Where runs are kept: sqlite (the default), postgres (a server of its own for the time), or the URL of a server on which
+    /// a database is made for the time; with PostgreSQL the scenario is replica, if none is named
+    #[arg(long, value_name = "STORE", global = true)]
+    store: Option<Backing>,
     /// Leave everything running until Ctrl-C
     #[arg(long, global = true)]
     keep: bool,
@@ -80,6 +85,8 @@ enum Name {
     Drain,
     /// Half of the workers are killed at once
     Storm,
+    /// One of three servers over a PostgreSQL is killed: its workers go to the others, and nothing is taken from anybody
+    Replica,
 }
 
 impl Name {
@@ -90,6 +97,7 @@ impl Name {
             Self::Restart => &scenario::RESTART,
             Self::Drain => &scenario::DRAIN,
             Self::Storm => &scenario::STORM,
+            Self::Replica => &scenario::REPLICA,
         }
     }
 }
@@ -108,8 +116,8 @@ struct Report<'a> {
 }
 
 pub(crate) async fn run(cx: &Context, args: Args) -> Done {
-    let scenario = args.scenario.unwrap_or(Name::Crash).scenario();
-    let mut fleet = Fleet::start(&Backing::Sqlite).await?;
+    let (scenario, backing) = asked(args.scenario, args.store.clone())?;
+    let mut fleet = Fleet::start(&backing).await?;
     let played = tokio::select! {
         played = tokio::time::timeout(LIMIT, play(cx, &args, scenario, &mut fleet)) => {
             played.unwrap_or_else(|_| Err(Failure::failed("the demo did not end in time")))
@@ -119,7 +127,7 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     if args.keep && played.is_ok() {
         say(&format!(
             "\nstill running at {url}\n    export OUTLIVE_SERVER={url}\n    outlive runs list\nCtrl-C ends it",
-            url = fleet.url
+            url = fleet.addresses(0)
         ));
         super::server::asked_to_stop().await;
     }
@@ -127,11 +135,26 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     played
 }
 
+/// The scenario and the store: each tells the other, if only one is named.
+fn asked(name: Option<Name>, store: Option<Backing>) -> Result<(&'static Scenario, Backing), Failure> {
+    let shared = store.as_ref().is_some_and(|store| *store != Backing::Sqlite);
+    let scenario = name.unwrap_or(if shared { Name::Replica } else { Name::Crash }).scenario();
+    let store = match store {
+        Some(Backing::Sqlite) if scenario.servers > 1 => {
+            let what = format!("{} needs a store that servers share: --store postgres", scenario.name);
+            return Err(Failure::usage(what));
+        }
+        None if scenario.servers > 1 => Backing::OwnServer,
+        store => store.unwrap_or_default(),
+    };
+    Ok((scenario, store))
+}
+
 async fn play(cx: &Context, args: &Args, scenario: &Scenario, fleet: &mut Fleet) -> Done {
     let began = nanos();
     let workers = usize::from(args.workers.unwrap_or(scenario.workers));
     let victims = (scenario.victims)(workers);
-    let mut stage = Stage::set(cx, fleet, workers, victims, usize::from(args.runs)).await?;
+    let mut stage = Stage::set(cx, fleet, scenario.servers, workers, victims, usize::from(args.runs)).await?;
     let chosen = stage.until_under_way(victims).await?;
     let mut struck = scenario.fault.strike(&mut stage, &chosen).await?;
     stage.until_moved(&struck).await?;
@@ -171,4 +194,20 @@ fn show(look: &Look, report: &Report<'_>) -> Done {
         one(look, report, report.scenario, String::new)?;
     }
     if report.ok { Ok(Exit::Ok) } else { Err(Failure::failed("a check failed; see the ✗ above")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scenario_and_the_store_tell_each_other() {
+        let said = |name, store| asked(name, store).map(|(scenario, store)| (scenario.name, store));
+        assert_eq!(said(None, None).unwrap(), ("crash", Backing::Sqlite));
+        assert_eq!(said(None, Some(Backing::OwnServer)).unwrap(), ("replica", Backing::OwnServer));
+        assert_eq!(said(Some(Name::Replica), None).unwrap(), ("replica", Backing::OwnServer));
+        let server = Backing::Server("postgres://h/d".to_owned());
+        assert_eq!(said(Some(Name::Drain), Some(server.clone())).unwrap(), ("drain", server));
+        assert!(said(Some(Name::Replica), Some(Backing::Sqlite)).is_err());
+    }
 }

@@ -7,6 +7,8 @@ use super::fault::Fault;
 /// What happens, and what must hold afterwards.
 pub(super) struct Scenario {
     pub(super) name: &'static str,
+    /// Server processes over one store.
+    pub(super) servers: u8,
     /// Worker processes, if nobody says how many.
     pub(super) workers: u8,
     /// How many of so many workers are struck.
@@ -17,6 +19,7 @@ pub(super) struct Scenario {
 
 pub(super) const CRASH: Scenario = Scenario {
     name: "crash",
+    servers: 1,
     workers: 3,
     victims: |_| 1,
     fault: Fault::Kill,
@@ -34,6 +37,7 @@ pub(super) const STORM: Scenario = Scenario { name: "storm", workers: 6, victims
 
 pub(super) const FREEZE: Scenario = Scenario {
     name: "freeze",
+    servers: 1,
     workers: 3,
     victims: |_| 1,
     fault: Fault::Stop,
@@ -51,6 +55,7 @@ pub(super) const FREEZE: Scenario = Scenario {
 
 pub(super) const RESTART: Scenario = Scenario {
     name: "restart",
+    servers: 1,
     workers: 3,
     victims: |_| 0,
     fault: Fault::Restart,
@@ -64,8 +69,26 @@ pub(super) const RESTART: Scenario = Scenario {
     ],
 };
 
+pub(super) const REPLICA: Scenario = Scenario {
+    name: "replica",
+    servers: 3,
+    workers: 3,
+    victims: |_| 0,
+    fault: Fault::KillReplica,
+    claims: &[
+        checks::all_succeeded,
+        checks::nothing_was_spent,
+        checks::nobody_began_again,
+        checks::homes_found,
+        checks::outputs_are_whole,
+        checks::nothing_ran_twice_at_once,
+        checks::back_by_themselves,
+    ],
+};
+
 pub(super) const DRAIN: Scenario = Scenario {
     name: "drain",
+    servers: 1,
     workers: 3,
     victims: |_| 1,
     fault: Fault::Drain,

@@ -9,11 +9,12 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::fleet::Fleet;
 use crate::render::{say, text};
+use outlive_api::client::Client;
 use outlive_api::clock::nanos;
 use outlive_api::runs::{ExecInput, NewRun, NewRuns, OutputFormat, Run};
 use outlive_core::{Json, Millis, RunId};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Lines that each run prints.
@@ -49,10 +50,14 @@ impl<'a> Stage<'a> {
     pub(super) async fn set(
         cx: &Context,
         fleet: &'a mut Fleet,
+        servers: u8,
         workers: usize,
         victims: usize,
         runs: usize,
     ) -> Result<Self, Failure> {
+        for number in 2..=servers {
+            fleet.add_replica(&format!("server-{number}")).await?;
+        }
         let slots = runs.div_ceil(workers - victims);
         let names: Vec<_> = (1..=workers).map(|number| format!("w-{number}")).collect();
         for name in &names {
@@ -60,7 +65,11 @@ impl<'a> Stage<'a> {
         }
         fleet.online(workers).await?;
         let what = [text::count(workers, "worker"), text::count(runs, "run")].join(" and ");
-        say(&format!("a server at {} with {what}, each counting to {LINES} with a checkpoint per line", fleet.url));
+        let at = match servers {
+            1 => format!("a server at {}", fleet.url),
+            n => format!("{n} servers over one store at {}", fleet.addresses(0)),
+        };
+        say(&format!("{at} with {what}, each counting to {LINES} with a checkpoint per line"));
         let ids = submit(fleet, runs).await?;
         let screen = Screen::new(&cx.look, &ids, &names, LINES);
         Ok(Self { fleet, ids, names, screen })
@@ -99,6 +108,18 @@ impl<'a> Stage<'a> {
     pub(super) async fn kill_server(&mut self) {
         self.fleet.server.signal(Signal::KILL);
         drop(self.fleet.server.wait().await);
+    }
+
+    /// The first server's number among those over the store.
+    pub(super) async fn first_server(&self) -> Result<i64, Failure> {
+        let first = Client::new(&self.fleet.url, outlive_api::DEFAULT_NAMESPACE)?;
+        Ok(first.server().await?.replica)
+    }
+
+    /// The workers that have this server as their home.
+    pub(super) async fn at_home(&self, server: i64) -> Result<BTreeSet<String>, Failure> {
+        let workers = self.fleet.client.workers().await?.workers;
+        Ok(workers.into_iter().filter(|w| w.home == Some(server)).map(|w| w.name).collect())
     }
 
     pub(super) async fn start_server(&mut self) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `cargo xtask chaos …`: builds the binary and starts this.
 
 use clap::{Parser, Subcommand};
+use outlive_chaos::cluster::{Length, schedule::Dealer};
 use outlive_chaos::{cluster, liveness, store};
 use outlive_core::policy::OnIsolation;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,12 @@ enum What {
         /// By which victims, moments and the load are chosen
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Replicas reach the database through a pgbouncer in transaction mode
+        #[arg(long)]
+        pgbouncer: bool,
+        /// The database, and the pgbouncer, refuse what is not TLS
+        #[arg(long)]
+        tls: bool,
         /// Keeps the folder with logs and stamps
         #[arg(long)]
         keep: bool,
@@ -71,9 +78,11 @@ fn main() -> ExitCode {
         What::Store { binary, kills, seed, keep } => {
             told(store::run(&store::Plan { binary, kills, seed, keep }), |report| report.findings.is_empty())
         }
-        What::Cluster { binary, minutes, seed, keep } => {
-            let length = if minutes == 0 { cluster::Length::Round } else { cluster::Length::Minutes(minutes) };
-            told(cluster::run(&cluster::Plan { binary, seed, length, keep }), |report| report.findings.is_empty())
+        What::Cluster { binary, minutes, seed, pgbouncer, tls, keep } => {
+            let round = Length::Blows { skip: 0, take: Dealer::round() };
+            let length = if minutes == 0 { round } else { Length::Minutes(minutes) };
+            let plan = cluster::Plan { binary, seed, length, pgbouncer, tls, twins: Vec::new(), keep };
+            told(cluster::run(&plan), |report| report.findings.is_empty())
         }
         What::Liveness { binary, scenario, seed, short, keep } => {
             liveness(&binary, scenario.as_deref(), seed, short, keep)

@@ -22,7 +22,11 @@ const CLIENTS: u64 = 4;
 const POLLERS: u64 = 3;
 const FOLLOWERS: u64 = 3;
 /// Runs that one client has open at most: there is always a free slot, or nobody could say how long a recovery may take.
-const OPEN: usize = 6;
+const OPEN: usize = 8;
+/// Runs that were asked for before the first blow: there is something to lose.
+pub(super) const WARM: usize = 60;
+/// For the end of one of them.
+const WAIT: Millis = Millis(200);
 /// How often polling workers say that they are heard: their leases are three times as long, and nothing here lasts so long.
 const POLLING: Millis = Millis::secs(20);
 /// Serial keys.
@@ -100,11 +104,12 @@ impl Crowd {
                 load.cancel(id).await;
             }
             while mine.len() >= OPEN && !load.is_over() {
-                let oldest = mine[0];
-                match load.until_answered(async || load.client.run_wait(oldest, Millis::secs(1)).await).await {
+                // Any of them, so that a long one is not in the way of all others.
+                let one = usize::try_from(rng.below(mine.len() as u64)).unwrap_or(0);
+                match load.until_answered(async || load.client.run_wait(mine[one], WAIT).await).await {
                     None => return,
                     Some(Ok(run)) if !run.state.is_terminal() => {}
-                    Some(_) => drop(mine.remove(0)),
+                    Some(_) => drop(mine.remove(one)),
                 }
             }
         }
@@ -116,15 +121,19 @@ impl Crowd {
         if rng.below(8) == 0 {
             return NewRun::of(poller::KIND, json("x".repeat(usize::try_from(rng.below(4_000)).unwrap_or(0))));
         }
-        // Some of a second, some of ten; a few fail once.
-        let (lines, every) = (8 + rng.below(40), 20 + rng.below(180));
-        let what = rng.below(6);
+        // Those that wait for one another are short. Some take twice a lease: what is not stopped in time is seen by them alone.
+        let what = rng.below(8);
+        let (lines, every) = match what {
+            0..=2 => (8 + rng.below(20), 50 + rng.below(100)),
+            3 => (80, 200 + rng.below(80)),
+            _ => (8 + rng.below(40), 20 + rng.below(180)),
+        };
         let order = Order {
             seed: rng.next() >> 16,
             lines,
             failures: u64::from(rng.below(12) == 0),
-            capped: what == 0,
-            serial: (what == 1).then(|| format!("key-{}", rng.below(KEYS))),
+            capped: what <= 1,
+            serial: (what == 2).then(|| format!("key-{}", rng.below(KEYS))),
         };
         let file = self.stamps(ask).display().to_string();
         let numbers = [order.seed, lines, every, STAMP_MS, order.failures].map(|n| n.to_string());

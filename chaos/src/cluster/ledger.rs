@@ -22,11 +22,13 @@ pub struct Line {
     pub deed: Deed,
     /// To which worker.
     pub worker: String,
+    /// Which of its starts.
+    pub incarnation: Incarnation,
     /// Its connections go over a link.
     pub linked: bool,
     /// From when on.
     pub from: Wall,
-    /// Its end: the next start, the waking. None yet: the end of everything.
+    /// Its end: the next start, the waking. None yet: it lasts.
     pub to: Option<Wall>,
 }
 
@@ -72,22 +74,22 @@ const HEARD_BEFORE: Millis = Millis(2_500);
 const AFTERMATH: Millis = Millis::secs(30);
 
 impl Ledger {
-    /// What explains a loss: a deed to its worker while it held the run, of the right kind and not too early for it.
+    /// What explains a loss: a deed to that start of its worker, of the right kind and not too early for it.
     #[must_use]
     pub fn explains(&self, loss: &Loss, lease_ttl: Millis) -> Option<&Line> {
         self.deeds.iter().find(|line| {
-            let held = loss.claimed <= line.to.unwrap_or(Wall(i64::MAX));
             let released = loss.reason == Reason::LeaseReleased || loss.reason == Reason::WorkerLeft;
             line.worker == loss.worker
-                && held
+                && line.incarnation == loss.incarnation
                 && match line.deed {
                     Deed::Killed => loss.ended >= line.from && !released,
                     Deed::Stopped => {
                         let early = line.from + lease_ttl - HEARD_BEFORE;
                         let late = line.to.map_or(Wall(i64::MAX), |to| to + AFTERMATH);
-                        (early..=late).contains(&loss.ended) && !released
+                        let held = line.to.is_none_or(|to| loss.claimed <= to);
+                        (early..=late).contains(&loss.ended) && held && !released
                     }
-                    Deed::Released => loss.ended >= line.from,
+                    Deed::Released => loss.ended >= line.from && released,
                 }
         })
     }
@@ -120,7 +122,8 @@ mod tests {
     const TTL: Millis = Millis::secs(10);
 
     fn ledger(deed: Deed) -> Ledger {
-        let line = Line { deed, worker: "w".to_owned(), linked: false, from: Wall(100_000), to: Some(Wall(120_000)) };
+        let (worker, incarnation) = ("w".to_owned(), Incarnation(1));
+        let line = Line { deed, worker, incarnation, linked: false, from: Wall(100_000), to: Some(Wall(120_000)) };
         Ledger { deeds: vec![line], troubles: Vec::new() }
     }
 
@@ -134,11 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_explains_what_was_lost_after_it_and_claimed_before_the_next_start() {
+    fn a_kill_explains_what_that_start_lost_after_it() {
         let gone = Reason::WorkerDisconnected;
         assert!(is_explained(Deed::Killed, &loss(90_000, 101_200, gone)));
         assert!(!is_explained(Deed::Killed, &loss(90_000, 99_000, gone)), "lost before the kill");
-        assert!(!is_explained(Deed::Killed, &loss(121_000, 122_000, gone)), "claimed by the next start");
+        let next = Loss { incarnation: Incarnation(2), ..loss(121_000, 122_000, gone) };
+        assert!(!is_explained(Deed::Killed, &next), "the next start's");
         let other = Loss { worker: "v".to_owned(), ..loss(90_000, 101_200, gone) };
         assert!(!is_explained(Deed::Killed, &other), "another worker's");
         assert!(

@@ -20,6 +20,7 @@
 //! | `collect` | what is there at the end |
 //! | [`check`] | what must hold |
 //! | [`report`] | what came of it |
+//! | [`twin`] | broken ones, which the check must find |
 
 pub mod check;
 mod clients;
@@ -30,20 +31,22 @@ mod sampler;
 pub mod schedule;
 mod stage;
 mod strike;
+pub mod twin;
 
 use crate::read;
 use crate::rng::Rng;
 use check::{Facts, Finding, Seen, check};
-use clients::Crowd;
+use clients::{Crowd, WARM};
 use outlive_api::clock::nanos;
 use outlive_core::RunId;
 use outlive_core::policy::QueuePolicy;
 use report::Report;
-use schedule::Dealer;
+use schedule::{Blow, Dealer, Step};
 use stage::{CAP, Stage};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+use twin::Twin;
 
 /// What is done.
 #[derive(Clone, Debug)]
@@ -54,15 +57,28 @@ pub struct Plan {
     pub seed: u64,
     /// For how long.
     pub length: Length,
+    /// Replicas reach the database through a pgbouncer in transaction mode.
+    pub pgbouncer: bool,
+    /// The database, and the pgbouncer, refuse what is not TLS; replicas check the certificate.
+    pub tls: bool,
+    /// What is broken, to see whether it is found.
+    pub twins: Vec<Twin>,
     /// Keeps the folder with logs and stamps.
     pub keep: bool,
 }
 
 /// For how long blows are dealt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// Everything once, one after the other: the tests' form.
-    Round,
+    /// So many blows, one after the other, after the first ones of the seed: the tests' form.
+    Blows {
+        /// Of the seed, these are left out.
+        skip: usize,
+        /// So many.
+        take: usize,
+    },
+    /// These, one after the other.
+    These(Vec<Blow>),
     /// So many minutes, some blows two at a time.
     Minutes(u64),
 }
@@ -84,7 +100,8 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     let folder = tempfile::Builder::new().prefix("chaos-").tempdir().map_err(|error| format!("no folder: {error}"))?;
     let done = tokio::task::LocalSet::new().block_on(&runtime, carry_out(plan, folder.path()));
     let wrong = done.as_ref().map_or(true, |report| !report.findings.is_empty());
-    let kept = if plan.keep || wrong { Some(folder.keep()) } else { None };
+    // What was broken on purpose is no news.
+    let kept = if plan.keep || (wrong && plan.twins.is_empty()) { Some(folder.keep()) } else { None };
     match (done, kept) {
         (Ok(report), Some(folder)) => {
             let report = Report { folder: Some(folder.clone()), ..report };
@@ -104,15 +121,20 @@ async fn carry_out(plan: &Plan, folder: &Path) -> Result<Report, String> {
     let (looks, looking) = sampler::start(&stage);
     let crowd = Crowd::new(&stage);
     let tasks = crowd.start(&mut rng);
+    stage.until("there is load", async |_| crowd.load.created() >= WARM).await?;
     let begun = nanos();
-    let elapsed = || Duration::from_nanos(nanos() - begun);
-    let (dealer, most, until) = match plan.length {
-        Length::Round => (Dealer::new(plan.seed, 0), Dealer::round(), Duration::MAX),
-        Length::Minutes(minutes) => (Dealer::new(plan.seed, PAIRS), usize::MAX, Duration::from_mins(minutes)),
+    let elapsed = move || Duration::from_nanos(nanos() - begun);
+    let dealt: Box<dyn Iterator<Item = Step>> = match &plan.length {
+        Length::Blows { skip, take } => Box::new(Dealer::new(plan.seed, 0).skip(*skip).take(*take)),
+        Length::These(blows) => Box::new(blows.iter().map(|blow| Step { blows: vec![blow.clone()], pause: 0 })),
+        Length::Minutes(minutes) => {
+            let until = Duration::from_mins(*minutes);
+            Box::new(Dealer::new(plan.seed, PAIRS).take_while(move |_| elapsed() < until))
+        }
     };
     let mut findings = Vec::new();
     let mut blows = 0;
-    for step in dealer.take(most).take_while(|_| elapsed() < until) {
+    for step in dealt {
         blows += step.blows.len();
         if let Err(why) = strike::strike(&stage, &step).await {
             // What does not come back is wrong, and nothing more can be done to it.

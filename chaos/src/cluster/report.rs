@@ -45,9 +45,6 @@ impl fmt::Display for Report {
         let [runs, attempts, stamps] = self.counts;
         let [created, frames, ends, cancels] = self.acknowledged;
         let [repeated, resumed, followed, looks] = self.told;
-        for note in &self.notes {
-            writeln!(f, "{note}")?;
-        }
         writeln!(f, "seed {}: {} blows in {} s", self.seed, self.blows, self.seconds)?;
         writeln!(
             f,

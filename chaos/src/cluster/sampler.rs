@@ -2,8 +2,7 @@
 //!
 //! Through the database's own socket, so that no link is in between; each look is one statement, hence one snapshot.
 
-use super::stage::{CAP, CAPPED, Stage};
-use outlive_pg_private::Server;
+use super::stage::{CAP, CAPPED, Stage, config};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,16 +28,9 @@ pub(super) struct Looks {
 
 pub(super) fn start(stage: &Stage) -> (Rc<Looks>, JoinHandle<()>) {
     let looks = Rc::<Looks>::default();
-    let config = config(&stage.database());
+    let config = config(&stage.database(), "chaos");
     let task = spawn_local(look(Rc::clone(&looks), config));
     (looks, task)
-}
-
-fn config(server: &Server) -> Config {
-    let mut config = Config::new();
-    config.host_path(server.folder()).port(server.port()).dbname("postgres");
-    config.user("outlive").password(server.password()).application_name("chaos");
-    config
 }
 
 async fn look(looks: Rc<Looks>, config: Config) {

@@ -16,13 +16,13 @@ use crate::process::{House, Post, Process, free_port};
 use crate::rng::Rng;
 use outlive_api::client::Client;
 use outlive_api::clock::{SystemClock, nanos};
-use outlive_core::Wall;
 use outlive_core::clock::Clock as _;
 use outlive_core::policy::QueuePolicy;
-use outlive_pg_private::Server;
+use outlive_core::{Incarnation, Wall};
+use outlive_pg_private::{Bouncer, Options, Server};
 use rustix::process::Signal;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const SLOTS: usize = 2;
 /// Each so-manieth agent reaches its replicas over links.
 const LINKED_EACH: usize = 4;
+/// Connections that the database gives, and those that the pgbouncer shares out. Replicas need fewer than either.
+const CONNECTIONS: u32 = 90;
+pub(super) const POOL: u32 = 20;
 /// Of the queue with a limit.
 pub(super) const CAP: u32 = 3;
 /// Its name.
@@ -57,12 +60,19 @@ pub(super) struct Agent {
     /// How it reaches the replicas.
     servers: String,
     pub(super) linked: bool,
+    /// Which of its starts was online when everything was well the last time, and which one is the least that may be now.
+    incarnation: Cell<Incarnation>,
+    least: Cell<Incarnation>,
     pub(super) process: RefCell<Option<Process>>,
 }
 
 pub(super) struct Stage {
     pub(super) house: House,
     pub(super) database: Arc<Mutex<Server>>,
+    /// Between the links and it.
+    pub(super) bouncer: Option<Bouncer>,
+    /// What stands at the end of the replicas' URLs.
+    query: String,
     pub(super) seats: Vec<Seat>,
     pub(super) agents: Vec<Agent>,
     /// Links between agents and replicas, one for each replica.
@@ -77,6 +87,59 @@ pub(super) struct Stage {
     begun: u64,
 }
 
+/// Without any link in between, by the database's own socket.
+pub(super) fn config(server: &Server, name: &str) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config.host_path(server.folder()).port(server.port()).dbname("postgres");
+    config.user("outlive").password(server.password()).application_name(name);
+    config
+}
+
+/// The database, and what stands before it.
+struct Store {
+    server: Server,
+    bouncer: Option<Bouncer>,
+    query: String,
+}
+
+impl Store {
+    async fn start(plan: &Plan, folder: &Path) -> Result<Self, String> {
+        let mut options = Options { settings: vec![format!("max_connections = {CONNECTIONS}")], tls: None };
+        let mut query = String::new();
+        if plan.tls {
+            let (certificate, key, authority) = certificate().map_err(said("no certificate"))?;
+            let file = folder.join("authority.pem");
+            std::fs::write(&file, authority).map_err(said("no certificate"))?;
+            options.tls = Some((certificate, key));
+            query = format!("?sslmode=verify-full&sslrootcert={}", file.display());
+        }
+        let pgbouncer = plan.pgbouncer;
+        let started = blocking(move || {
+            let server = Server::start(&options)?;
+            let bouncer = if pgbouncer { Some(Bouncer::start(&server, POOL)?) } else { None };
+            Ok::<_, String>((server, bouncer))
+        });
+        let (server, bouncer) = started.await?.map_err(said("no database"))?;
+        Ok(Self { server, bouncer, query })
+    }
+
+    fn port(&self) -> u16 {
+        self.bouncer.as_ref().map_or_else(|| self.server.port(), Bouncer::port)
+    }
+}
+
+/// A certificate for this machine, its key, and the authority that signed it.
+fn certificate() -> Result<(String, String, String), rcgen::Error> {
+    let authority_key = rcgen::KeyPair::generate()?;
+    let mut authority = rcgen::CertificateParams::new(Vec::new())?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let signed = authority.self_signed(&authority_key)?;
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate()?;
+    let own = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    Ok((own.signed_by(&key, &issuer)?.pem(), key.serialize_pem(), signed.pem()))
+}
+
 pub(super) fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String + '_ {
     move |e| format!("{what}: {e}")
 }
@@ -86,13 +149,12 @@ impl Stage {
     pub(super) async fn set(plan: &Plan, folder: &Path, rng: &mut Rng) -> Result<Self, String> {
         let house = House::new(&plan.binary, folder, rng).map_err(said("no port"))?;
         let port = |rng: &mut Rng| free_port(rng).map_err(said("no port"));
-        let started = blocking(|| Server::start(&outlive_pg_private::Options::default())).await?;
-        let database = started.map_err(said("no database"))?;
+        let store = Store::start(plan, folder).await?;
         let mut seats = Vec::new();
         let mut ways = Vec::new();
         for seat in 0..REPLICAS {
             let address = format!("127.0.0.1:{}", port(rng)?);
-            let link = Link::new(port(rng)?, format!("127.0.0.1:{}", database.port())).await?;
+            let link = Link::new(port(rng)?, format!("127.0.0.1:{}", store.port())).await?;
             ways.push(Link::new(port(rng)?, address.clone()).await?);
             let name = format!("replica-{}", ["a", "b", "c"][seat]);
             seats.push(Seat { name, address, link, process: RefCell::default() });
@@ -101,7 +163,9 @@ impl Stage {
         let client = Client::new(&balancer.address, "default").map_err(|e| e.to_string())?;
         let mut stage = Self {
             house,
-            database: Arc::new(Mutex::new(database)),
+            database: Arc::new(Mutex::new(store.server)),
+            bouncer: store.bouncer,
+            query: store.query,
             seats,
             agents: Vec::new(),
             ways,
@@ -117,10 +181,7 @@ impl Stage {
             stage.serve(seat)?;
         }
         stage.until("the replicas answer", async |s| s.are_ready().await).await?;
-        let policy = QueuePolicy { max_losses: MAX_LOSSES, ..QueuePolicy::default() };
-        stage.client.put_queue("default", &policy).await.map_err(|e| e.to_string())?;
-        let policy = QueuePolicy { max_running: Some(CAP), ..policy };
-        stage.client.put_queue(CAPPED, &policy).await.map_err(|e| e.to_string())?;
+        stage.policies(plan).await?;
         for number in 0..AGENTS {
             stage.hire(number)?;
         }
@@ -128,12 +189,39 @@ impl Stage {
         Ok(stage)
     }
 
+    /// What queues are told; and what is broken, where that is wanted.
+    async fn policies(&self, plan: &Plan) -> Result<(), String> {
+        let policy = QueuePolicy { max_losses: MAX_LOSSES, ..QueuePolicy::default() };
+        let capped = QueuePolicy { max_running: Some(CAP), ..policy };
+        for (queue, policy) in [("default", policy), (CAPPED, capped)] {
+            let policy = plan.twins.iter().fold(policy, |policy, twin| twin.policy(policy));
+            self.client.put_queue(queue, &policy).await.map_err(|e| e.to_string())?;
+        }
+        for twin in &plan.twins {
+            let (database, statements) = (Arc::clone(&self.database), twin.statements());
+            let done = blocking(move || {
+                let database = database.lock().unwrap_or_else(PoisonError::into_inner);
+                database.sql("postgres", statements)
+            });
+            done.await?.map_err(said("nothing can be broken"))?;
+        }
+        Ok(())
+    }
+
     /// Its servers in an order of its own, so that homes are all over.
     fn agent(&self, number: usize) -> Agent {
         let linked = number % LINKED_EACH == LINKED_EACH - 1;
         let address = |seat: usize| if linked { self.ways[seat].address() } else { self.seats[seat].address.clone() };
         let servers: Vec<String> = (0..REPLICAS).map(|n| address((n + number) % REPLICAS)).collect();
-        Agent { name: format!("w-{number}"), servers: servers.join(","), linked, process: RefCell::default() }
+        let (name, servers) = (format!("w-{number}"), servers.join(","));
+        Agent {
+            name,
+            servers,
+            linked,
+            incarnation: Cell::default(),
+            least: Cell::default(),
+            process: RefCell::default(),
+        }
     }
 
     /// Starts a replica.
@@ -142,7 +230,7 @@ impl Stage {
         let url = {
             let database = self.database();
             let (there, way) = (format!(":{}/", database.port()), format!(":{}/", seat.link.port));
-            database.url("postgres").replace(&there, &way)
+            database.url("postgres").replace(&there, &way) + &self.query
         };
         let process = self.house.replica(&seat.name, &seat.address, &url).map_err(said("a replica does not start"))?;
         seat.process.replace(Some(process));
@@ -155,6 +243,7 @@ impl Stage {
         let post = Post { name: &agent.name, slots: SLOTS, server: &agent.servers, through: &[] };
         let process = self.house.agent(&post, &format!("default,{CAPPED}")).map_err(said("a worker does not start"))?;
         agent.process.replace(Some(process));
+        agent.least.set(Incarnation(agent.incarnation.get().0 + 1));
         Ok(())
     }
 
@@ -175,8 +264,8 @@ impl Stage {
     }
 
     async fn how_it_is(&self) -> String {
-        let online = self.online().await;
-        let missing: Vec<_> = self.agents.iter().map(|a| a.name.clone()).filter(|n| !online.contains(n)).collect();
+        let workers = self.client.workers().await.map(|w| w.workers).unwrap_or_default();
+        let missing: Vec<_> = workers.into_iter().filter(|w| w.status != "online").collect();
         let mut ready = Vec::new();
         for seat in &self.seats {
             let client = Client::new(&seat.address, "default");
@@ -192,33 +281,57 @@ impl Stage {
         format!("not online: {missing:?}; {}", ready.join("; "))
     }
 
-    /// Whether every replica takes requests, and could judge.
+    /// Whether a replica takes requests, and could judge.
+    pub(super) async fn is_ready(&self, seat: usize) -> bool {
+        let Ok(client) = Client::new(&self.seats[seat].address, "default") else { return false };
+        let answer = tokio::time::timeout(Duration::from_secs(2), client.server()).await;
+        matches!(answer, Ok(Ok(server)) if server.judge.punctual && server.judge.breaker.is_none())
+    }
+
     async fn are_ready(&self) -> bool {
-        for seat in &self.seats {
-            let Ok(client) = Client::new(&seat.address, "default") else { return false };
-            let answer = tokio::time::timeout(Duration::from_secs(2), client.server()).await;
-            if !matches!(answer, Ok(Ok(server)) if server.judge.punctual && server.judge.breaker.is_none()) {
+        for seat in 0..self.seats.len() {
+            if !self.is_ready(seat).await {
                 return false;
             }
         }
         true
     }
 
-    async fn online(&self) -> BTreeSet<String> {
+    /// Waits until a process has ended by itself, and takes it away.
+    pub(super) async fn gone(&self, process: &RefCell<Option<Process>>, name: &str) -> Result<(), String> {
+        let ended = || process.borrow_mut().as_mut().is_none_or(Process::has_ended);
+        self.until(&format!("{name} has ended"), async |_| ended()).await?;
+        drop(process.take());
+        Ok(())
+    }
+
+    async fn online(&self) -> BTreeMap<String, Incarnation> {
         let workers = self.client.workers().await.map(|w| w.workers).unwrap_or_default();
-        workers.into_iter().filter(|w| w.status == "online").map(|w| w.name).collect()
+        workers.into_iter().filter(|w| w.status == "online").map(|w| (w.name, w.incarnation)).collect()
     }
 
     /// Waits until every replica answers and could judge, and every agent is online.
     pub(super) async fn settle(&self) -> Result<(), String> {
         self.until("all replicas answer", async |s| s.are_ready().await).await?;
-        let all = |online: &BTreeSet<String>| self.agents.iter().all(|agent| online.contains(&agent.name));
-        self.until("all workers are online", async |s| all(&s.online().await)).await
+        self.until("all workers are online", async |s| {
+            let online = s.online().await;
+            for agent in &s.agents {
+                // A start that was killed a moment ago may still be shown.
+                let Some(incarnation) = online.get(&agent.name).filter(|i| **i >= agent.least.get()) else {
+                    return false;
+                };
+                agent.incarnation.set(*incarnation);
+            }
+            true
+        })
+        .await
     }
 
     pub(super) fn note(&self, note: &str) {
         let at = (nanos() - self.begun) / 1_000_000;
-        self.notes.borrow_mut().push(format!("{:>5}.{:03} s  {note}", at / 1_000, at % 1_000));
+        let note = format!("{:>5}.{:03} s  {note}", at / 1_000, at % 1_000);
+        eprintln!("{note}");
+        self.notes.borrow_mut().push(note);
     }
 
     pub(super) fn doubt(&self, doubt: String) {
@@ -228,7 +341,8 @@ impl Stage {
     /// Writes down what is being done to a worker; the line's number.
     pub(super) fn deed(&self, deed: Deed, agent: usize) -> usize {
         let agent = &self.agents[agent];
-        let line = Line { deed, worker: agent.name.clone(), linked: agent.linked, from: now(), to: None };
+        let (worker, incarnation) = (agent.name.clone(), agent.incarnation.get());
+        let line = Line { deed, worker, incarnation, linked: agent.linked, from: now(), to: None };
         let mut ledger = self.ledger.borrow_mut();
         ledger.deeds.push(line);
         ledger.deeds.len() - 1

@@ -2,7 +2,8 @@
 
 use super::ledger::Deed;
 use super::schedule::{Blow, Step};
-use super::stage::{Stage, blocking, said};
+use super::stage::{POOL, Seat, Stage, blocking, config, said};
+use crate::link::Mode;
 use crate::process::ms_since;
 use outlive_api::clock::nanos;
 use rustix::process::Signal;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::task::spawn_local;
+use tokio_postgres::NoTls;
 
 async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -45,6 +47,11 @@ async fn deal(stage: &Stage, blow: &Blow) -> Result<(), String> {
         Blow::StopAgents { who, stands } => stop_agents(stage, who, *stands, true).await,
         Blow::CrashDatabase => crash_database(stage).await,
         Blow::KillBackends { times, share } => kill_backends(stage, *times, *share).await,
+        Blow::ExhaustConnections { lasts } => exhaust_connections(stage, *lasts).await,
+        Blow::CutStore { seat, dark, lasts } => cut_store(stage, *seat, *dark, *lasts).await,
+        Blow::HalfOpen { seat, lasts, heals } => half_open(stage, *seat, *lasts, *heals).await,
+        Blow::SlowStore { late, lasts } => slow_store(stage, *late, *lasts).await,
+        Blow::Roll => roll(stage).await,
     }
 }
 
@@ -112,22 +119,156 @@ async fn kill_backends(stage: &Stage, times: u32, share: u64) -> Result<(), Stri
     stage.trouble(format!("the database ends each {share}. connection, {times} times"));
     let mut killed = 0;
     for _ in 0..times {
-        let database = Arc::clone(&stage.database);
-        let statement = format!(
-            "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE application_name = 'outlive' AND pid % {share} = 0) AS ended"
-        );
-        let asked = blocking(move || {
-            let database = database.lock().unwrap_or_else(PoisonError::into_inner);
-            database.sql("postgres", &statement)
-        });
-        let count = asked.await?.map_err(said("connections cannot be ended"))?;
-        killed += count.parse::<u64>().unwrap_or(0);
+        killed += end_backends(stage, share).await?;
         pause(300).await;
     }
     stage.note(&format!("{killed} connections were ended"));
     if killed == 0 {
         stage.doubt("no connection of the database was ended".to_owned());
     }
+    Ok(())
+}
+
+/// Ends connections of replicas, or of the pgbouncer before them.
+fn ending(share: u64) -> String {
+    format!(
+        "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+         AND application_name NOT IN ('chaos', 'psql', '{STRANGER}') AND pid % {share} = 0) AS ended"
+    )
+}
+
+/// The name of connections that keep others from having one.
+const STRANGER: &str = "stranger";
+
+/// By the database's own hand; how many there were.
+async fn end_backends(stage: &Stage, share: u64) -> Result<u64, String> {
+    let database = Arc::clone(&stage.database);
+    let asked = blocking(move || {
+        let database = database.lock().unwrap_or_else(PoisonError::into_inner);
+        database.sql("postgres", &ending(share))
+    });
+    let count = asked.await?.map_err(said("connections cannot be ended"))?;
+    Ok(count.parse().unwrap_or(0))
+}
+
+async fn exhaust_connections(stage: &Stage, lasts: u64) -> Result<(), String> {
+    stage.trouble(format!("strangers take all connections of the database, for {lasts} ms"));
+    let (taken, ended) = match &stage.bouncer {
+        None => {
+            let config = config(&stage.database(), STRANGER);
+            take_all(config, lasts).await
+        }
+        Some(bouncer) => occupy(bouncer.url("postgres"), lasts).await?,
+    };
+    stage.note(&format!("strangers had {taken} connections, {ended} of the replicas ended"));
+    if taken == 0 {
+        stage.doubt("strangers got no connection".to_owned());
+    }
+    Ok(())
+}
+
+/// Takes what there is, ends what the replicas have, and takes what that leaves, over and over.
+async fn take_all(config: tokio_postgres::Config, lasts: u64) -> (usize, i64) {
+    let (begun, mut held, mut ended) = (nanos(), Vec::new(), 0);
+    while ms_since(begun) < lasts {
+        match (config.connect(NoTls).await, held.first()) {
+            (Ok((client, connection)), _) => {
+                spawn_local(async move { drop(connection.await) });
+                held.push(client);
+            }
+            // There is none left: now those that others have.
+            (Err(_), Some(client)) if ended == 0 => {
+                let row = tokio_postgres::Client::query_one(client, &ending(1), &[]).await;
+                ended = row.map_or(0, |row| row.get(0));
+            }
+            (Err(_), _) => pause(5).await,
+        }
+    }
+    (held.len(), ended)
+}
+
+/// Statements that take their time have everything that the pgbouncer shares out.
+async fn occupy(url: String, lasts: u64) -> Result<(usize, i64), String> {
+    let sleep = format!("SELECT pg_sleep({}.{:03})", lasts / 1_000, lasts % 1_000);
+    let sleepers = (0..POOL).map(|_| {
+        let (url, sleep) = (url.clone(), sleep.clone());
+        tokio::task::spawn_blocking(move || outlive_pg_private::ask(&url, &sleep).is_ok())
+    });
+    let mut slept = 0;
+    for sleeper in sleepers.collect::<Vec<_>>() {
+        slept += usize::from(sleeper.await.map_err(said("a thread failed"))?);
+    }
+    Ok((slept, 0))
+}
+
+async fn cut_store(stage: &Stage, seat: usize, dark: bool, lasts: u64) -> Result<(), String> {
+    let Seat { name, link, .. } = &stage.seats[seat];
+    let how = if dark { "hears nothing of" } else { "is refused by" };
+    stage.trouble(format!("{name} {how} the database, for {lasts} ms"));
+    let open = link.open();
+    link.set(if dark { Mode::Dark } else { Mode::Refused });
+    if !dark {
+        link.cut();
+    }
+    if open == 0 {
+        stage.doubt(format!("{name} had no connection to the database"));
+    }
+    pause(lasts).await;
+    link.set(Mode::Open);
+    Ok(())
+}
+
+async fn half_open(stage: &Stage, seat: usize, lasts: u64, heals: bool) -> Result<(), String> {
+    let way = &stage.ways[seat];
+    let name = &stage.seats[seat].name;
+    let how = if heals { "then everything that was kept comes" } else { "then they end" };
+    stage.trouble(format!("{} connections to {name} are half-open for {lasts} ms; {how}", way.open()));
+    way.set(Mode::Dark);
+    pause(lasts).await;
+    if !heals {
+        way.cut();
+    }
+    way.set(Mode::Open);
+    Ok(())
+}
+
+async fn slow_store(stage: &Stage, late: u64, lasts: u64) -> Result<(), String> {
+    stage.trouble(format!("the database is {late} ms away, for {lasts} ms"));
+    let set = |mode| stage.seats.iter().for_each(|seat| seat.link.set(mode));
+    set(Mode::Slow(Duration::from_millis(late)));
+    pause(lasts).await;
+    set(Mode::Open);
+    Ok(())
+}
+
+/// Agents that are started again at once.
+const ROLLED: usize = 5;
+/// So long, in milliseconds, an agent may finish what it has, before it hands it back.
+const DRAINS: u64 = 1_000;
+
+async fn roll(stage: &Stage) -> Result<(), String> {
+    stage.trouble("everything is stopped in order and started again, one after the other".to_owned());
+    for seat in 0..stage.seats.len() {
+        Stage::signal(&stage.seats[seat].process, Signal::TERM)?;
+        stage.gone(&stage.seats[seat].process, &stage.seats[seat].name).await?;
+        stage.serve(seat)?;
+        stage.until("the replica answers again", async |s| s.is_ready(seat).await).await?;
+    }
+    let all: Vec<usize> = (0..stage.agents.len()).collect();
+    for some in all.chunks(ROLLED) {
+        let deeds: Vec<_> = some.iter().map(|&agent| stage.deed(Deed::Released, agent)).collect();
+        for &agent in some {
+            Stage::signal(&stage.agents[agent].process, Signal::TERM)?;
+        }
+        pause(DRAINS).await;
+        for (&agent, deed) in some.iter().zip(deeds) {
+            // Who had nothing is gone already.
+            drop(Stage::signal(&stage.agents[agent].process, Signal::TERM));
+            stage.gone(&stage.agents[agent].process, &stage.agents[agent].name).await?;
+            stage.deed_is_over(deed);
+            stage.hire(agent)?;
+        }
+    }
+    stage.note("everything was started again");
     Ok(())
 }

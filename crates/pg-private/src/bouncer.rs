@@ -26,7 +26,8 @@ pub struct Bouncer {
 }
 
 impl Bouncer {
-    /// Starts one with `pool_mode = transaction` and this many connections to the server for each database.
+    /// Starts one with `pool_mode = transaction` and this many connections to the server for each database. In front of a server
+    /// that requires TLS it requires it, too, with the same certificate.
     ///
     /// # Errors
     /// It is not installed, or does not start.
@@ -37,13 +38,24 @@ impl Bouncer {
         let (port, path) = (free_port()?, folder.path().display());
         let users = folder.path().join("users");
         write(&users, &format!("\"{OWNER}\" \"{}\"\n", server.password()))?;
+        let mut tls = String::new();
+        if let Some((certificate, key)) = server.tls() {
+            let files = [folder.path().join("server.crt"), folder.path().join("server.key")];
+            write(&files[0], certificate)?;
+            write(&files[1], key)?;
+            let [certificate, key] = files.map(|file| file.display().to_string());
+            tls = format!(
+                "server_tls_sslmode = require\nclient_tls_sslmode = require\nclient_tls_cert_file = {certificate}\n\
+                 client_tls_key_file = {key}\n"
+            );
+        }
         let settings = folder.path().join("pgbouncer.ini");
         write(
             &settings,
             &format!(
                 "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
                  unix_socket_dir = {path}\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
-                 default_pool_size = {connections}\nmax_client_conn = 200\nlogfile = {path}/log\npidfile = {path}/pid\n",
+                 default_pool_size = {connections}\nmax_client_conn = 200\nlogfile = {path}/log\npidfile = {path}/pid\n{tls}",
                 server.port(),
                 users.display(),
             ),
@@ -61,6 +73,12 @@ impl Bouncer {
         }
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         Err(format!("pgbouncer does not start (Debian: `apt-get install pgbouncer`): {log}"))
+    }
+
+    /// Its TCP port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where to connect to a database through it.

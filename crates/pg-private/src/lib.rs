@@ -28,7 +28,7 @@ mod server;
 pub use bouncer::Bouncer;
 pub use database::{Database, SHARED, Template, shared};
 pub use redis::Redis;
-pub use server::{Options, Server};
+pub use server::{Options, Server, sql as ask};
 
 /// Why something could not be started or asked, as a lower-case fragment.
 pub type Failure = String;

@@ -43,6 +43,7 @@ struct Place {
     folder: TempDir,
     programs: PathBuf,
     password: String,
+    tls: Option<(String, String)>,
 }
 
 impl Server {
@@ -57,6 +58,7 @@ impl Server {
             folder: folder_.map_err(|error| format!("no temporary folder: {error}"))?,
             programs: folder()?,
             password,
+            tls: options.tls.clone(),
         };
         place.make(options)?;
         let mut last = String::new();
@@ -87,6 +89,11 @@ impl Server {
     #[must_use]
     pub fn password(&self) -> &str {
         &self.place.password
+    }
+
+    /// Certificate and key, if it requires TLS.
+    pub(crate) fn tls(&self) -> Option<(&str, &str)> {
+        self.place.tls.as_ref().map(|(certificate, key)| (certificate.as_str(), key.as_str()))
     }
 
     /// Its TCP port.
@@ -214,8 +221,11 @@ impl Place {
     }
 }
 
-/// Runs statements through `psql`.
-pub(crate) fn sql(url: &str, statements: &str) -> Result<String, Failure> {
+/// Runs statements through `psql` in the database that a URL names; what it prints, one row a line, columns apart by `|`.
+///
+/// # Errors
+/// What PostgreSQL said.
+pub fn sql(url: &str, statements: &str) -> Result<String, Failure> {
     let mut psql = command(&folder()?.join("psql"))?;
     psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--dbname", url]);
     let printed = run_with(psql.args(["--file", "-"]), statements)?;

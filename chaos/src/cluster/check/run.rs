@@ -61,7 +61,16 @@ fn told_once(facts: &Facts, seen: &Seen, findings: &mut Vec<Finding>) {
 /// An attempt that was taken away, and nothing that was done explains it.
 fn false_kill(facts: &Facts, seen: &Seen, tried: &Tried) -> Option<Finding> {
     let loss = loss(tried)?;
+    if is_limit(seen, &loss) {
+        return None;
+    }
     facts.ledger.explains(&loss, facts.lease_ttl).is_none().then_some(Finding::FalseKill(seen.run, tried.epoch, loss))
+}
+
+/// A lease whose way to a polling worker was lost: the poll went to another replica while it was being claimed. `start_timeout`
+/// is what there is for that.
+pub(super) fn is_limit(seen: &Seen, loss: &Loss) -> bool {
+    seen.order.is_none() && loss.reason == Reason::StartTimeout
 }
 
 /// An attempt that was closed by its worker's fault or absence.

@@ -27,6 +27,10 @@ mod embedded {
     }
 }
 
+/// The newest schema of the release before this one, whose servers may go on, and start again, on the schema of this one: what
+/// this release adds only widens it. There is none before this one.
+const RELEASE_BEFORE: i64 = 6;
+
 /// The newest schema that this version knows.
 pub(crate) fn newest() -> i64 {
     embedded::all().last().map_or(0, |(version, ..)| *version)
@@ -80,6 +84,11 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
     let failed = |fault: Fault| refused(format!("the migration failed: {}", fault.refused()));
     let (found, newest) = (found_schema(conn).await.map_err(failed)?, newest());
     if found > newest {
+        let least: Option<i64> = single(conn, sql::SCHEMA_LEAST, values_of![found]).await.map_err(failed)?.flatten();
+        if least.is_some_and(|least| least <= newest) {
+            tracing::info!(found, newest, "the next version has widened the schema; this one works beside it");
+            return Ok(());
+        }
         return Err(refused(format!(
             "the schema was written by a newer version (schema {found}; this one knows {newest}) and was left alone; start \
              the newer version, or name another database"
@@ -99,6 +108,9 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
     for (version, name, text) in embedded::all().into_iter().filter(|(version, ..)| *version > found) {
         make(&text).await?;
         execute(conn, sql::SCHEMA_ADD, values_of![version, name]).await.map_err(failed)?;
+    }
+    if found < newest {
+        execute(conn, sql::SCHEMA_LET, values_of![newest, RELEASE_BEFORE]).await.map_err(failed)?;
     }
     Ok(())
 }

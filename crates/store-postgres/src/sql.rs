@@ -147,6 +147,8 @@ statements! {
     RUN_UPDATE = "run_update",
     SCHEMA_ADD = "schema_add",
     SCHEMA_EXISTS = "schema_exists",
+    SCHEMA_LEAST = "schema_least",
+    SCHEMA_LET = "schema_let",
     SCHEMA_LOCK = "schema_lock",
     SCHEMA_VERSION = "schema_version",
     SERIAL_DELETE = "serial_delete",

@@ -160,6 +160,14 @@ fn another_encoding_a_newer_schema_and_an_unreachable_server_are_refused() {
     let newer = database();
     newer.sql("INSERT INTO outlive.schema_history (version, name) VALUES (99, 'later')").expect("a row");
     assert!(refusal(&newer.url()).contains("newer version"));
+    // What the next version says of itself when it has only widened the schema.
+    let known: i64 =
+        newer.sql("SELECT max(version) FROM outlive.schema_history WHERE version < 99").unwrap().parse().unwrap();
+    newer.sql(&format!("UPDATE outlive.schema_history SET least = {} WHERE version = 99", known + 1)).expect("a row");
+    assert!(refusal(&newer.url()).contains("newer version"), "two versions apart");
+    newer.sql(&format!("UPDATE outlive.schema_history SET least = {known} WHERE version = 99")).expect("a row");
+    newer.sql("ALTER TABLE outlive.run ADD COLUMN later bigint NOT NULL DEFAULT 0").expect("a wider schema");
+    runtime().block_on(open(&newer.url())).expect("the version before works beside the next one");
     let closed = admin.replace(admin.rsplit(':').next().unwrap_or_default(), "1/postgres");
     assert!(refusal(&closed).contains("cannot be reached"), "{closed}");
     assert!(refusal("postgres://nobody@127.0.0.1:1/x?sslmode=sure").contains("sslmode"));

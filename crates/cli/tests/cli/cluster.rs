@@ -190,3 +190,32 @@ fn a_worker_that_is_killed_while_its_home_stands_still_is_let_in_at_another_repl
     });
     drop((again, stopped));
 }
+
+#[test]
+fn servers_go_on_and_start_again_where_the_next_version_has_widened_the_schema() {
+    let mut cluster = Cluster::open();
+    let script = counting(cluster.folder.path());
+    let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
+    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    // What the next version does when its first server starts: it adds, and says that the version before may stay.
+    cluster
+        .database
+        .sql(
+            "BEGIN; INSERT INTO outlive.schema_history (version, name, least) \
+             SELECT max(version) + 1, 'next', max(version) FROM outlive.schema_history; \
+             ALTER TABLE outlive.run ADD COLUMN next bigint NOT NULL DEFAULT 0; \
+             ALTER TABLE outlive.worker ADD COLUMN next text; CREATE INDEX run_next ON outlive.run (next); COMMIT",
+        )
+        .unwrap();
+    let more: Vec<_> = (0..RUNS / 2).map(|_| cluster.start("echo more")).collect();
+    for (seat, name) in REPLICAS.into_iter().enumerate() {
+        let url = cluster.kill(seat);
+        cluster.replicas[seat] = Some(cluster.serve(name, url.trim_start_matches("http://")));
+    }
+    std::fs::write(cluster.folder.path().join("go"), "").unwrap();
+    until("all of them end", || runs.iter().chain(&more).all(|run| cluster.state(run) == "succeeded"));
+    for run in &runs {
+        assert_eq!(cluster.call(&["runs", "output", run]).out, every_line());
+    }
+    assert_eq!(cluster.json(&["recoveries", "list"]).as_array().map(Vec::len), Some(0));
+}

@@ -17,6 +17,7 @@ fn template() -> Template {
         include_str!("../../migrations/V3__held.sql"),
         include_str!("../../migrations/V4__limits.sql"),
         include_str!("../../migrations/V5__quiet.sql"),
+        include_str!("../../migrations/V6__neighbours.sql"),
     ];
     let hash = migrations.concat().bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     Template { name: format!("outlive_{hash:x}"), fill }

@@ -1,0 +1,1 @@
+SELECT least FROM outlive.schema_history WHERE version = $1

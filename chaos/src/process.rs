@@ -134,11 +134,11 @@ impl House {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn replica(&self, name: &str, listen: &str, store: &str) -> io::Result<Process> {
+    pub fn replica(&self, name: &str, listen: &str, store: &str, liveness: &str) -> io::Result<Process> {
         let mut command = self.command(&format!("{name}.log"), &[])?;
         command.args(["server", "--listen", listen, "--low-disk", "0", "--log", "warn", "--replica", name]);
-        // Not as an argument: it has a password in it, and everybody may read arguments.
-        command.env("OUTLIVE_STORE", store);
+        // Not as arguments: they have passwords in them, and everybody may read arguments.
+        command.env("OUTLIVE_STORE", store).env("OUTLIVE_LIVENESS", liveness);
         command.spawn().map(Process)
     }
 

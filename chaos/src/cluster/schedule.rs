@@ -90,6 +90,21 @@ pub enum Blow {
         /// For so long.
         lasts: u64,
     },
+    /// The Redis beside the replicas' rows is killed, and started again with nothing in it.
+    KillRedis {
+        /// For so long there is none.
+        away: u64,
+    },
+    /// It stands still, with all its connections.
+    StallRedis {
+        /// For so long.
+        stands: u64,
+    },
+    /// It forgets everything, again and again.
+    FlushRedis {
+        /// How often.
+        times: u32,
+    },
     /// Replica after replica is stopped in order and started again, then the agents, five at a time, which hand back what
     /// they have.
     Roll,
@@ -113,6 +128,9 @@ const TABLE: &[Deal] = &[
     |rng| Blow::CutStore { seat: seat(rng), dark: false, lasts: 1_000 + rng.below(11_000) },
     |rng| Blow::HalfOpen { seat: seat(rng), lasts: 3_000 + rng.below(9_000), heals: rng.below(2) == 0 },
     |rng| Blow::SlowStore { late: 2 + rng.below(60), lasts: 2_000 + rng.below(6_000) },
+    |rng| Blow::KillRedis { away: rng.below(6_000) },
+    |rng| Blow::StallRedis { stands: 1_000 + rng.below(6_000) },
+    |rng| Blow::FlushRedis { times: 1 + u32::try_from(rng.below(5)).unwrap_or(0) },
     |_| Blow::Roll,
 ];
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   clients, pollers ──► balancer ──┐
 //!                                   ├──► replica a ──► link ──┐
-//!   agents ─────────────────────────┼──► replica b ──► link ──┼──► [pgbouncer ──►] PostgreSQL
+//!   agents ─────────────────────────┼──► replica b ──► link ──┼──► [pgbouncer ──►] PostgreSQL      and all three: redis
 //!   some agents ──► a link each ────┴──► replica c ──► link ──┘
 //! ```
 
@@ -19,7 +19,7 @@ use outlive_api::clock::{SystemClock, nanos};
 use outlive_core::clock::Clock as _;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{Incarnation, Wall};
-use outlive_pg_private::{Bouncer, Options, Server};
+use outlive_pg_private::{Bouncer, Options, Redis, Server};
 use rustix::process::Signal;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -71,6 +71,8 @@ pub(super) struct Stage {
     pub(super) database: Arc<Mutex<Server>>,
     /// Between the links and it.
     pub(super) bouncer: Option<Bouncer>,
+    /// Beside the rows by which replicas tell each other whom they heard.
+    pub(super) redis: RefCell<Redis>,
     /// What stands at the end of the replicas' URLs.
     query: String,
     pub(super) seats: Vec<Seat>,
@@ -166,6 +168,7 @@ impl Stage {
             database: Arc::new(Mutex::new(store.server)),
             bouncer: store.bouncer,
             query: store.query,
+            redis: RefCell::new(blocking(Redis::start).await?.map_err(said("no redis"))?),
             seats,
             agents: Vec::new(),
             ways,
@@ -232,7 +235,10 @@ impl Stage {
             let (there, way) = (format!(":{}/", database.port()), format!(":{}/", seat.link.port));
             database.url("postgres").replace(&there, &way) + &self.query
         };
-        let process = self.house.replica(&seat.name, &seat.address, &url).map_err(said("a replica does not start"))?;
+        let process = self
+            .house
+            .replica(&seat.name, &seat.address, &url, &self.redis.borrow().url())
+            .map_err(said("a replica does not start"))?;
         seat.process.replace(Some(process));
         Ok(())
     }

@@ -51,6 +51,9 @@ async fn deal(stage: &Stage, blow: &Blow) -> Result<(), String> {
         Blow::CutStore { seat, dark, lasts } => cut_store(stage, *seat, *dark, *lasts).await,
         Blow::HalfOpen { seat, lasts, heals } => half_open(stage, *seat, *lasts, *heals).await,
         Blow::SlowStore { late, lasts } => slow_store(stage, *late, *lasts).await,
+        Blow::KillRedis { away } => kill_redis(stage, *away).await,
+        Blow::StallRedis { stands } => stall_redis(stage, *stands).await,
+        Blow::FlushRedis { times } => flush_redis(stage, *times).await,
         Blow::Roll => roll(stage).await,
     }
 }
@@ -238,6 +241,30 @@ async fn slow_store(stage: &Stage, late: u64, lasts: u64) -> Result<(), String> 
     set(Mode::Slow(Duration::from_millis(late)));
     pause(lasts).await;
     set(Mode::Open);
+    Ok(())
+}
+
+/// It is never the truth: nothing that is done to it may be seen, so nothing of it is a trouble.
+async fn kill_redis(stage: &Stage, away: u64) -> Result<(), String> {
+    stage.note(&format!("redis is killed, for {away} ms"));
+    stage.redis.borrow_mut().kill();
+    pause(away).await;
+    stage.redis.borrow_mut().start_again()
+}
+
+async fn stall_redis(stage: &Stage, stands: u64) -> Result<(), String> {
+    stage.note(&format!("redis stands still, for {stands} ms"));
+    stage.redis.borrow().stall(true)?;
+    pause(stands).await;
+    stage.redis.borrow().stall(false)
+}
+
+async fn flush_redis(stage: &Stage, times: u32) -> Result<(), String> {
+    stage.note(&format!("redis forgets everything, {times} times"));
+    for _ in 0..times {
+        stage.redis.borrow().flush()?;
+        pause(200).await;
+    }
     Ok(())
 }
 

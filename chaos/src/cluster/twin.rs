@@ -7,7 +7,7 @@ use outlive_core::policy::{OnIsolation, QueuePolicy};
 /// What is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twin {
-    /// Work whose trust has run out goes on: two attempts execute at once.
+    /// Work whose trust has run out goes on: two attempts execute at once. Leases are short, so that many runs outlast one.
     NeverFreezes,
     /// The queue with a limit has none.
     NoLimit,
@@ -20,11 +20,13 @@ pub enum Twin {
 }
 
 impl Twin {
-    /// Changes what queues are told, given whether it is the one with a limit.
+    /// Changes what queues are told.
     #[must_use]
     pub fn policy(self, policy: QueuePolicy) -> QueuePolicy {
         match self {
-            Self::NeverFreezes => QueuePolicy { on_isolation: OnIsolation::Continue, ..policy },
+            Self::NeverFreezes => {
+                QueuePolicy { on_isolation: OnIsolation::Continue, lease_ttl: Millis::secs(3), ..policy }
+            }
             Self::NoLimit => QueuePolicy { max_running: None, ..policy },
             Self::Impatient => QueuePolicy { lease_ttl: Millis::secs(1), ..policy },
             Self::Forgetful | Self::NoFence => policy,

@@ -61,7 +61,7 @@ fn told_once(facts: &Facts, seen: &Seen, findings: &mut Vec<Finding>) {
 /// An attempt that was taken away, and nothing that was done explains it.
 fn false_kill(facts: &Facts, seen: &Seen, tried: &Tried) -> Option<Finding> {
     let loss = loss(tried)?;
-    if is_limit(seen, &loss) {
+    if is_limit(seen, &loss) || never_arrived(seen, tried.epoch, &loss) {
         return None;
     }
     facts.ledger.explains(&loss, facts.lease_ttl).is_none().then_some(Finding::FalseKill(seen.run, tried.epoch, loss))
@@ -71,6 +71,14 @@ fn false_kill(facts: &Facts, seen: &Seen, tried: &Tried) -> Option<Finding> {
 /// is what there is for that.
 pub(super) fn is_limit(seen: &Seen, loss: &Loss) -> bool {
     seen.order.is_none() && loss.reason == Reason::StartTimeout
+}
+
+/// A lease that never came to its worker, so that the worker did not name it in two beats: it is given back, and nothing was
+/// killed. Neither the log nor the run itself knows of a beginning.
+fn never_arrived(seen: &Seen, epoch: Epoch, loss: &Loss) -> bool {
+    loss.reason == Reason::LeaseReleased
+        && !seen.log.contains(&Entry::Marker(epoch))
+        && seen.stamps.iter().all(|stamp| stamp.epoch != epoch)
 }
 
 /// An attempt that was closed by its worker's fault or absence.

@@ -168,3 +168,6 @@ pub fn check(facts: &Facts, seen: &[Seen]) -> (Vec<Finding>, Worst) {
     let worst = recovery::check(facts, seen, &mut findings);
     (findings, worst)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ const PATIENCE: u64 = 3_000;
 pub(crate) struct Clients {
     rng: Rng,
     lanes: Vec<(ClassId, QueueId)>,
+    /// Of workers without sessions.
+    polled: Option<(ClassId, QueueId)>,
     unanswered: BTreeSet<RunId>,
     works: BTreeMap<RunId, Work>,
     pub created: Vec<RunId>,
@@ -52,6 +54,7 @@ impl Clients {
         Self {
             rng,
             lanes: Vec::new(),
+            polled: None,
             unanswered: BTreeSet::new(),
             works: BTreeMap::new(),
             created: Vec::new(),
@@ -66,9 +69,31 @@ impl Clients {
         i64::try_from(work.frames + work.checkpoints - saved).ok()
     }
 
+    pub(crate) fn is_for_pollers(&self, queue: QueueId) -> bool {
+        self.polled.is_some_and(|(_, polled)| polled == queue)
+    }
+
     pub(crate) fn all_answered(&self) -> bool {
         self.unanswered.is_empty()
     }
+}
+
+/// The queue of workers without sessions.
+pub(crate) fn polled() -> (&'static str, QueuePolicy) {
+    let policy = QueuePolicy { claim_ttl: Millis::secs(8), start_timeout: Millis::secs(20), ..QueuePolicy::default() };
+    ("polled", policy)
+}
+
+fn lane(w: &World, name: &str, kind: &str, policy: QueuePolicy) -> (ClassId, QueueId) {
+    let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy.into())), "a queue is made");
+    let class = MatchClass {
+        namespace: NAMESPACE.to_owned(),
+        queue: name.to_owned(),
+        kind: kind.to_owned(),
+        requires: BTreeMap::new(),
+        pin: None,
+    };
+    (sure(now(w.truth_db.intern_class(class)), "a class is made").id, queue.id)
 }
 
 /// Makes the queues, and begins.
@@ -76,16 +101,16 @@ pub(crate) fn start(w: &mut World) {
     for (name, policy) in queues() {
         let aside = w.twin == crate::twin::Twin::TwoSteps;
         let policy = if aside { QueuePolicy { on_loss: OnLoss::Hold, ..policy } } else { policy };
-        let queue = sure(now(w.truth_db.put_queue(NAMESPACE, name, policy.into())), "a queue is made");
-        let class = MatchClass {
-            namespace: NAMESPACE.to_owned(),
-            queue: name.to_owned(),
-            kind: "exec".to_owned(),
-            requires: BTreeMap::new(),
-            pin: None,
-        };
-        let class = sure(now(w.truth_db.intern_class(class)), "a class is made");
-        w.clients.lanes.push((class.id, queue.id));
+        let lane = lane(w, name, "exec", policy);
+        w.clients.lanes.push(lane);
+    }
+    if w.scenario.pollers > 0 {
+        let (name, policy) = polled();
+        w.clients.polled = Some(lane(w, name, "task", policy));
+    }
+    for _ in 0..w.scenario.at_once {
+        let run = new_run(w);
+        create(w, run);
     }
     create_one(w);
 }
@@ -95,20 +120,28 @@ fn create_one(w: &mut World) {
         return;
     }
     let run = new_run(w);
+    create(w, run);
+    let pause = w.clients.rng.skewed(w.scenario.between_runs);
+    w.after(pause, Owner::World, create_one);
+}
+
+fn create(w: &mut World, run: CreateRun) {
     let id = run.new.id;
     w.names.insert(id, w.clients.created.len());
     w.truth.created(id, run.new.serial_key.as_ref());
     w.clients.created.push(id);
     w.clients.unanswered.insert(id);
     ask(w, run);
-    let pause = w.clients.rng.skewed(w.scenario.between_runs);
-    w.after(pause, Owner::World, create_one);
 }
 
 fn new_run(w: &mut World) -> CreateRun {
     let wall = w.clock.wall();
     let rng = &mut w.clients.rng;
     let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(4) }];
+    if let Some((class, queue)) = w.clients.polled.filter(|_| w.scenario.at_once > 0 || rng.chance(80)) {
+        let work = Work { ms: 1_000 + rng.skewed(w.scenario.longest), frames: 0, checkpoints: 0, fails: 0 };
+        return of(RunId::from_parts(wall, rng.wide()), class, queue, work, w);
+    }
     let work = Work {
         ms: rng.skewed(12_000),
         frames: rng.between(0, 4),
@@ -127,7 +160,17 @@ fn new_run(w: &mut World) -> CreateRun {
         key: None,
         queue_ttl: None,
     };
-    w.clients.works.insert(id, work);
+    whole(new, work, w)
+}
+
+/// A run that is nothing but work.
+fn of(id: RunId, class: ClassId, queue: QueueId, work: Work, w: &mut World) -> CreateRun {
+    let (run_at, serial_key, key, queue_ttl) = (None, None, None, None);
+    whole(NewRun { id, class, queue, priority: 0, run_at, hold: false, serial_key, key, queue_ttl }, work, w)
+}
+
+fn whole(new: NewRun, work: Work, w: &mut World) -> CreateRun {
+    w.clients.works.insert(new.id, work);
     CreateRun {
         new,
         id_chosen: true,

@@ -35,6 +35,9 @@ pub(crate) enum Fault {
     SlowStore,
     CutOne,
     ProxyDrop,
+    KillPoller,
+    SilencePoller,
+    PollersPowerCut,
     CutAll,
     Silence,
     NetworkDown,
@@ -92,6 +95,23 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
             }
         }
         Fault::Confused => confused(w, host, rng),
+        Fault::KillPoller => {
+            let poller = rng.index(w.pollers.len());
+            w.kill_poller(poller);
+            let back = rng.skewed(60_000);
+            w.after(back, Owner::World, move |w| w.start_poller(poller));
+        }
+        Fault::SilencePoller => {
+            let (poller, lasts) = (rng.index(w.pollers.len()), rng.skewed(90_000));
+            w.log(format_args!("p{poller} is silent for {lasts} ms"));
+            w.pollers[poller].silent_until = w.now + lasts;
+        }
+        Fault::PollersPowerCut => {
+            for poller in 0..w.pollers.len() * 7 / 10 {
+                w.kill_poller(poller);
+                w.after(80_000, Owner::World, move |w| w.start_poller(poller));
+            }
+        }
         Fault::ProxyDrop => proxy_drops(w, host, rng),
         Fault::CutOne => drop_connections(w, host),
         Fault::CutAll => (0..w.hosts.len()).for_each(|host| drop_connections(w, host)),
@@ -397,6 +417,10 @@ pub(crate) fn heal(w: &mut World) {
     w.network_down = false;
     // What was scheduled by a clock that was ahead becomes due.
     w.clock.jump_wall(w.jumped.1 - w.jumped.0);
+    for poller in 0..w.pollers.len() {
+        w.pollers[poller].silent_until = 0;
+        w.start_poller(poller);
+    }
     for host in 0..w.hosts.len() {
         w.hosts[host].way = Way::default();
         w.hosts[host].refused_until = 0;
@@ -411,6 +435,7 @@ pub(crate) fn heal(w: &mut World) {
 /// What ended on its own after the last fault comes back as well.
 pub(crate) fn tend(w: &mut World) {
     (0..w.scenario.replicas).for_each(|replica| w.start_server(replica));
+    (0..w.pollers.len()).for_each(|poller| w.start_poller(poller));
     for host in 0..w.hosts.len() {
         w.start_agent(host);
         let h = &w.hosts[host];

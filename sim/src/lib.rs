@@ -21,8 +21,7 @@
 //! Nor is a direct connection dropped while one side of it cannot be told: that is what a proxy may do, and does here.
 //! Once the guard freezes what an agent that does not speak to it holds, this fault belongs in `faults.rs`.
 //!
-//! *Vacuous here*: I9, because six hosts never reach the reap rate; the engine's own tests do. Workers that poll or do
-//! not beat, and suspended hosts are not in this world yet.
+//! Suspended hosts are not in this world: all clocks of a host go on.
 
 mod check;
 mod clients;
@@ -30,6 +29,7 @@ mod faults;
 mod host;
 mod log;
 mod net;
+mod poller;
 mod queue;
 mod rng;
 pub mod run;

@@ -4,6 +4,7 @@ use crate::check;
 use crate::clients;
 use crate::faults;
 use crate::host::Host;
+use crate::poller::Poller;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 use crate::server::routes::NAMESPACE;
@@ -81,6 +82,18 @@ pub fn play(options: Options) -> Report {
     (0..options.scenario.replicas).for_each(|replica| w.start_server(replica));
     for host in 0..w.hosts.len() {
         w.start_agent(host);
+    }
+    for index in 0..options.scenario.pollers {
+        let rng = Rng::new(options.seed).part(&format!("poller {index}"));
+        let (queue, _) = clients::polled();
+        let profile = WorkerProfile {
+            name: format!("p-{index}"),
+            queues: [queue.to_owned()].into(),
+            kinds: ["task".to_owned()].into(),
+            ..profile(index, 3)
+        };
+        w.pollers.push(Poller::new(index, rng, profile, options.scenario.at_once > 0));
+        w.start_poller(index);
     }
     faults::start(&mut w, options.duration);
     check::look(&mut w);

@@ -15,6 +15,12 @@ pub struct Scenario {
     pub(crate) replicas: usize,
     /// A balancer stands before them and brings each request and each connection to any of them.
     pub(crate) balanced: bool,
+    /// Workers without sessions, beside the hosts.
+    pub(crate) pollers: usize,
+    /// Runs for them that are there from the beginning.
+    pub(crate) at_once: usize,
+    /// How long such a run takes at most.
+    pub(crate) longest: u64,
     /// A proxy stands before each second host.
     pub(crate) proxied: bool,
     /// The longest pause between two creations, in milliseconds.
@@ -32,6 +38,9 @@ const fn scenario(name: &'static str, about: &'static str, faults: &'static [(Fa
         hosts: 4,
         replicas: 1,
         balanced: false,
+        pollers: 0,
+        at_once: 0,
+        longest: 20_000,
         proxied: false,
         between_runs: 2_000,
         every: 1,
@@ -72,21 +81,19 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     Scenario {
-        replicas: 1,
-        balanced: false,
-        proxied: false,
-        every: 1,
-        name: "uncertain_verdicts",
-        about: "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
         // So many that the few which are silent at the same time do not open the breaker.
         hosts: 10,
         between_runs: 1_000,
-        faults: &[
-            (Fault::Uncertain, 5_000, 20_000),
-            (Fault::PauseAgent, 4_000, 15_000),
-            (Fault::Silence, 4_000, 12_000),
-            (Fault::OneWay, 4_000, 12_000),
-        ],
+        ..scenario(
+            "uncertain_verdicts",
+            "nobody knows for seconds whether a verdict was written, while the worker that it is about comes back",
+            &[
+                (Fault::Uncertain, 5_000, 20_000),
+                (Fault::PauseAgent, 4_000, 15_000),
+                (Fault::Silence, 4_000, 12_000),
+                (Fault::OneWay, 4_000, 12_000),
+            ],
+        )
     },
     scenario(
         "connections_cut",
@@ -99,15 +106,13 @@ pub const SCENARIOS: &[Scenario] = &[
         &[(Fault::Silence, 5_000, 20_000), (Fault::OneWay, 8_000, 30_000), (Fault::PowerLoss, 30_000, 90_000)],
     ),
     Scenario {
-        replicas: 1,
-        balanced: false,
-        proxied: false,
-        every: 1,
-        name: "network_down",
-        about: "nothing reaches the server for up to 28 s; nothing may be lost",
         hosts: 6,
         between_runs: 1_500,
-        faults: &[(Fault::NetworkDown, 45_000, 60_000)],
+        ..scenario(
+            "network_down",
+            "nothing reaches the server for up to 28 s; nothing may be lost",
+            &[(Fault::NetworkDown, 45_000, 60_000)],
+        )
     },
     scenario(
         "drain",
@@ -125,33 +130,31 @@ pub const SCENARIOS: &[Scenario] = &[
         &[(Fault::WallJump, 3_000, 20_000), (Fault::KillAgent, 15_000, 40_000)],
     ),
     Scenario {
-        replicas: 1,
-        balanced: false,
-        proxied: false,
-        every: 1,
-        name: "everything",
-        about: "all of it",
         hosts: 5,
         between_runs: 1_500,
-        faults: &[
-            (Fault::KillAgent, 10_000, 40_000),
-            (Fault::PauseAgent, 10_000, 40_000),
-            (Fault::KillChild, 5_000, 20_000),
-            (Fault::PauseServer, 20_000, 60_000),
-            (Fault::KillServer, 20_000, 90_000),
-            (Fault::StopServer, 30_000, 90_000),
-            (Fault::StoreOutage, 20_000, 60_000),
-            (Fault::LostReplies, 10_000, 30_000),
-            (Fault::SlowStore, 10_000, 40_000),
-            (Fault::CutOne, 3_000, 15_000),
-            (Fault::CutAll, 15_000, 60_000),
-            (Fault::Silence, 15_000, 60_000),
-            (Fault::OneWay, 15_000, 60_000),
-            (Fault::Drain, 20_000, 60_000),
-            (Fault::Evict, 30_000, 90_000),
-            (Fault::Cancel, 1_000, 10_000),
-            (Fault::WallJump, 20_000, 60_000),
-        ],
+        ..scenario(
+            "everything",
+            "all of it",
+            &[
+                (Fault::KillAgent, 10_000, 40_000),
+                (Fault::PauseAgent, 10_000, 40_000),
+                (Fault::KillChild, 5_000, 20_000),
+                (Fault::PauseServer, 20_000, 60_000),
+                (Fault::KillServer, 20_000, 90_000),
+                (Fault::StopServer, 30_000, 90_000),
+                (Fault::StoreOutage, 20_000, 60_000),
+                (Fault::LostReplies, 10_000, 30_000),
+                (Fault::SlowStore, 10_000, 40_000),
+                (Fault::CutOne, 3_000, 15_000),
+                (Fault::CutAll, 15_000, 60_000),
+                (Fault::Silence, 15_000, 60_000),
+                (Fault::OneWay, 15_000, 60_000),
+                (Fault::Drain, 20_000, 60_000),
+                (Fault::Evict, 30_000, 90_000),
+                (Fault::Cancel, 1_000, 10_000),
+                (Fault::WallJump, 20_000, 60_000),
+            ],
+        )
     },
     scenario(
         "starved_judge",
@@ -183,6 +186,37 @@ pub const SCENARIOS: &[Scenario] = &[
             "power_cut",
             "half of the hosts lose their power at once, for longer than anybody waits",
             &[(Fault::PowerCut, 20_000, 30_000)],
+        )
+    },
+    Scenario {
+        hosts: 2,
+        pollers: 9,
+        between_runs: 1_000,
+        ..scenario(
+            "polling",
+            "workers that poll, that do not beat, and that do although they said they would not",
+            &[
+                (Fault::KillPoller, 4_000, 15_000),
+                (Fault::SilencePoller, 4_000, 15_000),
+                (Fault::Cancel, 1_000, 5_000),
+                (Fault::SlowStore, 10_000, 40_000),
+                (Fault::StoreOutage, 20_000, 60_000),
+                (Fault::KillServer, 25_000, 90_000),
+                (Fault::PauseServer, 25_000, 90_000),
+            ],
+        )
+    },
+    Scenario {
+        hosts: 1,
+        pollers: 100,
+        at_once: 300,
+        longest: 200_000,
+        between_runs: 20_000,
+        every: 4,
+        ..scenario(
+            "mass_loss",
+            "seventy of a hundred workers are gone at once; what they held comes back at a rate",
+            &[(Fault::PollersPowerCut, 20_000, 40_000)],
         )
     },
     Scenario {
@@ -247,6 +281,24 @@ pub const SCENARIOS: &[Scenario] = &[
                 (Fault::SlowStore, 10_000, 40_000),
                 (Fault::Cancel, 1_000, 5_000),
                 (Fault::Evict, 30_000, 90_000),
+            ],
+        )
+    },
+    Scenario {
+        balanced: true,
+        hosts: 2,
+        pollers: 9,
+        between_runs: 1_000,
+        ..cluster(
+            "polling_replicas",
+            "workers without sessions whose requests a balancer brings to any of three replicas",
+            &[
+                (Fault::KillPoller, 4_000, 15_000),
+                (Fault::SilencePoller, 4_000, 15_000),
+                (Fault::Cancel, 1_000, 5_000),
+                (Fault::KillServer, 15_000, 50_000),
+                (Fault::PauseServer, 15_000, 60_000),
+                (Fault::SlowStore, 10_000, 40_000),
             ],
         )
     },

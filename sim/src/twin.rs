@@ -48,11 +48,17 @@ pub enum Twin {
     ShortRest,
     /// Agents behind proxies are told that nothing stands between: they trust a connection whose end may be hidden from them.
     HidesProxies,
+    /// A session is judged by the least TTL of what it holds, as a whole.
+    LeastTtlForAll,
+    /// That a worker which does not beat names a run exempts it from nothing.
+    ForgetsNames,
+    /// All that are absent are taken at once.
+    NoRate,
 }
 
 impl Twin {
     /// Every broken one.
-    pub const BROKEN: [Self; 19] = [
+    pub const BROKEN: [Self; 22] = [
         Self::NoHomeGuard,
         Self::DeafGuard,
         Self::EagerAck,
@@ -72,5 +78,8 @@ impl Twin {
         Self::ConfirmsUnsure,
         Self::ShortRest,
         Self::HidesProxies,
+        Self::LeastTtlForAll,
+        Self::ForgetsNames,
+        Self::NoRate,
     ];
 }

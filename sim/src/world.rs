@@ -18,6 +18,7 @@ use crate::clients::Clients;
 use crate::host::Host;
 use crate::log::Log;
 use crate::net::{Net, Way};
+use crate::poller::Poller;
 use crate::queue::{Owner, Queue, Waiting};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
@@ -52,6 +53,8 @@ pub(crate) struct World {
     /// As every replica knows them.
     pub policies: BTreeMap<QueueId, QueuePolicy>,
     pub hosts: Vec<Host>,
+    /// Workers without sessions.
+    pub pollers: Vec<Poller>,
     pub net: Net,
     pub clients: Clients,
     pub truth: Truth,
@@ -94,6 +97,7 @@ impl World {
             ways: vec![Way::default(); scenario.replicas],
             policies: BTreeMap::new(),
             hosts: Vec::new(),
+            pollers: Vec::new(),
             net: Net::default(),
             clients: Clients::new(rng.part("clients")),
             truth: Truth::default(),

@@ -40,8 +40,8 @@ macro_rules! scenarios {
 scenarios! {
     calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
     uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything starved_judge partition
-    confused_workers flickering_store power_cut proxies fleet replica_and_worker_killed replica_killed
-    replica_paused replica_cut_off replica_silent balancer moving_homes cluster_everything
+    confused_workers flickering_store power_cut polling mass_loss proxies fleet replica_and_worker_killed replica_killed
+    replica_paused replica_cut_off replica_silent balancer polling_replicas moving_homes cluster_everything
 }
 
 #[test]
@@ -161,6 +161,35 @@ fn a_replica_that_confirms_beats_although_it_may_have_lost_its_sessions_is_caugh
 #[test]
 fn an_agent_that_trusts_a_connection_whose_end_a_proxy_may_hide_is_caught() {
     is_caught(Twin::HidesProxies, &["proxies"], &["overlap", "I12", "I3"]);
+}
+
+#[test]
+fn a_session_that_is_judged_as_a_whole_by_its_least_ttl_is_caught() {
+    is_caught(Twin::LeastTtlForAll, &["silent_host", "worker_paused_and_woken"], &["I3"]);
+}
+
+#[test]
+fn claim_ttl_over_a_run_that_is_named_in_beats_is_caught() {
+    is_caught(Twin::ForgetsNames, &["polling"], &["I3"]);
+}
+
+#[test]
+fn taking_all_that_are_absent_at_once_is_caught() {
+    is_caught(Twin::NoRate, &["mass_loss"], &["I9"]);
+}
+
+/// Otherwise the scenarios above say nothing.
+#[test]
+fn what_the_scenarios_are_about_happens_in_them() {
+    let sum = |name: &str, of: fn(&outlive_sim::Counts) -> u64| {
+        let scenario = by_name(name).expect("a scenario of that name");
+        SEEDS.map(|seed| of(&play(options(seed, scenario)).counts)).max().unwrap_or_default()
+    };
+    assert!(sum("silent_host", |c| c.partial) > 0, "a session loses what has a short TTL and keeps the rest");
+    assert!(sum("polling", |c| c.claim_ttl) > 0, "claim_ttl takes something");
+    assert!(sum("polling", |c| c.named) > 0, "a run that was named in beats is lost by silence");
+    assert!(sum("polling_replicas", |c| c.losses) > 0);
+    assert!(sum("mass_loss", |c| c.reaped) >= 45, "the reap rate is reached");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | I1 | one open lease per run, epochs strictly rising | [`epochs`] |
 //! | I2 | no stale write is ever accepted | [`write()`] |
-//! | I3 | no run is taken without evidence, a limit or a person | [`evidence`], [`own_kill`], [`limit`], [`takeback`] |
+//! | I3 | no run is taken without evidence, a limit or a person | [`evidence`], [`silence`], [`own_kill`], [`limit`], [`takeback`] |
 //! | I4 | a pause of the control plane only delays verdicts | [`only_later`] |
 //! | I5 | every run that has not ended has a clock | [`has_a_clock`], [`watched`] |
 //! | I6 | terminal is final, told once, last in the output | [`final_state`], [`told_once`] |
@@ -136,6 +136,16 @@ pub fn evidence(lease: LeaseRef, evidence: Evidence, terms: &Liveness, truth: Tr
     let blameless = truth.blameless_for.is_some_and(|blameless| blameless >= enough);
     check(!blameless && !truth.newer_session, "I3", || {
         format!("false kill of {} epoch {}: {} against {truth:?}", lease.run_id, lease.epoch, evidence.as_str())
+    })
+}
+
+/// I3: silence counts by the TTL of each lease, not by the least of its session's.
+///
+/// # Errors
+/// If it has not lasted for so long.
+pub fn silence(lease: LeaseRef, silent_for: Millis, patience: Millis) -> Check {
+    check(silent_for >= patience, "I3", || {
+        format!("{} epoch {} is lost after {silent_for} of silence; its TTL is {patience}", lease.run_id, lease.epoch)
     })
 }
 

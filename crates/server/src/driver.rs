@@ -134,6 +134,12 @@ impl Driver {
         self.look(|engine| engine.session(holder, now))
     }
 
+    /// Whether all of these are leases of this worker, as far as is known here.
+    pub(crate) fn knows(&self, holder: Holder, leases: &[LeaseRef]) -> bool {
+        let inner = self.lock();
+        leases.iter().all(|lease| inner.engine.way_to(holder, *lease).is_some())
+    }
+
     /// A new connection with its queue; it is not the session's yet.
     pub(crate) fn connect(&self, held: Vec<Lease>) -> (ConnId, mpsc::Receiver<Out>) {
         let (out, queue) = mpsc::channel(OUTBOX_MESSAGES);

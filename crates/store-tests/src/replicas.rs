@@ -2,8 +2,8 @@
 
 use crate::World;
 use crate::world::TENANT;
-use outlive_core::engine::{Note, OwnRow, REARMED_AT_MOST, Tally};
-use outlive_core::{HomeSeq, Millis, Observed, ReplicaId};
+use outlive_core::engine::{HeldInfo, Note, OwnRow, REARMED_AT_MOST, Tally};
+use outlive_core::{Epoch, HomeSeq, LeaseRef, Millis, Observed, ReplicaId, RunId, Wall};
 use outlive_store::{Adoption, Joined, ReplicaBeat};
 
 async fn join(w: &World, name: &str) -> Joined {
@@ -38,8 +38,12 @@ pub async fn what_a_replica_tells_is_read_by_the_others(w: World) {
     w.store.advance_observed(Observed(5_000)).await.unwrap();
     let mut told = row(&a, 9);
     told.row.tally = Tally { sessions: 7, silent: 2, closed: 1 };
-    let opened = Note { holder: worker.holder, opened: Some(HomeSeq(3)), age: Millis(40) };
-    told.row.notes = vec![opened, Note { opened: None, ..opened }];
+    let opened = Note { holder: worker.holder, opened: Some(HomeSeq(3)), age: Millis(40), named: Vec::new() };
+    let named = vec![HeldInfo {
+        lease: LeaseRef { run_id: RunId::from_parts(Wall(1), 1), epoch: Epoch(2) },
+        frozen: Millis(7),
+    }];
+    told.row.notes = vec![opened.clone(), Note { opened: None, named, ..opened }];
     w.pass(Millis(10));
     w.store.beat(told.clone()).await.unwrap();
     let view = w.store.beat(row(&b, 4)).await.unwrap().unwrap();

@@ -89,7 +89,14 @@ fn leases(w: &mut World, rows: &[Run]) {
             unwatched.insert(lease);
         }
         let host = w.truth.host_of(holder).map(|host| &w.hosts[host]);
-        if host.is_none_or(|h| h.holder != Some(holder) || h.agent.is_none()) {
+        if let Some(poller) = w.truth.poller_of(holder).map(|p| &w.pollers[p]) {
+            // Whoever does not beat is under `claim_ttl`, or has its TTL since it was named.
+            let terms: &mut outlive_core::policy::Liveness = terms.get_mut(&lease).unwrap_or_else(|| unreachable!());
+            terms.lease_ttl = Millis::secs(60).max(terms.claim_ttl);
+            if poller.holder != Some(holder) || !poller.alive {
+                orphaned.insert(lease);
+            }
+        } else if host.is_none_or(|h| h.holder != Some(holder) || h.agent.is_none()) {
             orphaned.insert(lease);
         }
         if run.state == State::Cancelling && host.is_some_and(|h| h.blameless_since.is_some()) {
@@ -142,7 +149,7 @@ fn ready(w: &mut World, rows: &[Run]) {
     let most = AUDIT + SLACK;
     let room = lasting(&mut w.truth.levels.room, now, &room).into_iter().find(|(_, lasted)| *lasted > most);
     let mut starved = BTreeSet::new();
-    for run in rows.iter().filter(|run| run.is_ready()) {
+    for run in rows.iter().filter(|run| run.is_ready() && !w.clients.is_for_pollers(run.queue)) {
         let cap = w.policy(run.queue).max_running.map_or(usize::MAX, |n| n as usize);
         let leased = rows.iter().filter(|other| other.queue == run.queue && other.state.is_leased()).count();
         if leased < cap {

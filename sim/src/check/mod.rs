@@ -8,6 +8,7 @@ mod ends;
 mod levels;
 mod replay;
 mod rows;
+mod verdicts;
 
 pub(crate) use ends::at_the_end;
 pub(crate) use levels::{Levels, look};
@@ -29,6 +30,11 @@ pub(crate) struct Truth {
     /// The verdict that is being written.
     pub judging: Option<Judging>,
     hosts: BTreeMap<Holder, usize>,
+    pollers: BTreeMap<Holder, usize>,
+    /// When a replica last heard of a lease of a worker without a session.
+    signs: BTreeMap<(usize, LeaseRef), u64>,
+    /// When a worker that does not beat last named a lease in a beat.
+    named: BTreeMap<LeaseRef, u64>,
     /// The home of a holder's session that was opened last, in the store, and the connection for which it was.
     sessions: BTreeMap<Holder, (HomeSeq, usize)>,
     /// The newest attempt of which something has executed.
@@ -66,6 +72,14 @@ pub struct Counts {
     pub by_absence: u64,
     /// Sessions whose grace was shortened.
     pub shortened: u64,
+    /// Of them by `claim_ttl`.
+    pub claim_ttl: u64,
+    /// Runs that a worker which does not beat had named, judged by silence.
+    pub named: u64,
+    /// The most sessions that a replica judged by absence in one second.
+    pub reaped: u64,
+    /// Verdicts over some of a session's leases, while others are held on.
+    pub partial: u64,
     /// Attempts that executed.
     pub attempts: u64,
     /// Rows compared.
@@ -83,6 +97,14 @@ impl Truth {
 
     pub(crate) fn registered(&mut self, holder: Holder, host: usize) {
         self.hosts.insert(holder, host);
+    }
+
+    pub(crate) fn polls(&mut self, holder: Holder, poller: usize) {
+        self.pollers.insert(holder, poller);
+    }
+
+    pub(crate) fn poller_of(&self, holder: Holder) -> Option<usize> {
+        self.pollers.get(&holder).copied()
     }
 
     pub(crate) fn opened(&mut self, holder: Holder, home: HomeSeq, link: usize) {

@@ -97,8 +97,8 @@ impl World {
         let Some((holder, lease)) = before.lease().filter(|_| closed) else { return Ok(()) };
         self.truth.counts.losses += 1;
         invariants::reason_of_loss(after, after.reason)?;
-        // All workers of this world beat.
-        invariants::limit(lease, after.reason, true)?;
+        invariants::limit(lease, after.reason, self.beats(holder, lease))?;
+        self.truth.counts.claim_ttl += u64::from(after.reason == Some(outlive_core::Reason::ClaimTtlExceeded));
         let open = self.truth.in_flight.get(&lease).is_some_and(|&link| self.is_open(&self.net.links[link]));
         invariants::takeback(lease, after.reason, open)?;
         let Some(judging) = self.truth.judging.filter(|j| j.holder == holder && j.evidence.by_absence()) else {

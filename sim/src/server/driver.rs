@@ -1,6 +1,6 @@
 //! Inputs in, effects out, hints on: `driver.rs`, `commit.rs` and the adoption of `start.rs`.
 
-use super::{replicas, session, twins, verdicts};
+use super::{polls, replicas, session, twins, verdicts};
 use crate::net::{Down, conn_id};
 use crate::store;
 use crate::twin::Twin;
@@ -23,6 +23,7 @@ pub(crate) fn input(w: &mut World, input: Input) {
 /// The engine gets one input; messages leave in order, store work is asked for.
 pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
     let now = w.mono();
+    w.signs(&input);
     let input = twins::told(w, input);
     if let Some(recording) = w.server.recordings.last_mut() {
         recording.inputs.push((now, input.clone()));
@@ -39,14 +40,16 @@ pub(crate) fn feed(w: &mut World, input: Input, staged: &mut Staged) {
         match effect {
             Effect::Breaker(why) => w.log(format_args!("breaker: {why:?}")),
             Effect::Say(_, conn, message) => say(w, conn, message, staged),
-            Effect::Order(..) => {}
+            Effect::Order(holder, message) => w.server.polls.order(holder, &message),
             Effect::WriteRow(row) => replicas::write_row(w, row),
             Effect::AdoptFrom { replica, beat } => replicas::adopt_from(w, replica, beat),
             Effect::ReadHomes => replicas::read_homes(w),
             Effect::Claim(wanted) => claim(w, &wanted),
             Effect::Verdict(wanted) => {
+                let wanted = twins::judged(w, wanted);
                 if !wanted.again {
                     w.check(invariants::breaker(open, wanted.evidence));
+                    w.judges(&wanted);
                 }
                 verdicts::write(w, wanted);
             }
@@ -107,7 +110,7 @@ pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
         home_seq: wanted.home_seq,
         max: wanted.max,
         classes: wanted.classes.clone(),
-        request: None,
+        request: w.server.polls.request(wanted.holder),
     }
 }
 
@@ -143,8 +146,11 @@ pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: 
     if result.lost_race {
         verdicts::newer_home(w, holder, |_, _| {});
     }
+    let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
     let mut staged: Staged = rows.into_iter().map(|row| wire_lease(w, row)).collect();
     feed(w, Input::ClaimDone(token, result), &mut staged);
+    let rest = order.iter().filter_map(|id| staged.remove(id)).collect();
+    polls::deliver(w, holder, rest);
     committed(w, commit);
 }
 
@@ -213,7 +219,11 @@ pub(crate) fn session_info(
     SessionInfo {
         holder: worker.holder(),
         profile: worker.profile.clone(),
-        presence: Presence::Session,
+        presence: match worker.presence {
+            outlive_store::Presence::Session => Presence::Session,
+            outlive_store::Presence::Poll(interval) => Presence::Poll(interval),
+            outlive_store::Presence::None(interval) => Presence::None(interval),
+        },
         home_seq,
         draining: worker.draining,
         leases,
@@ -262,6 +272,15 @@ pub(crate) fn adopt_all(w: &mut World) -> Result<(), StoreError> {
         input(w, Input::Audit(ghost(holder, held)));
     }
     Ok(())
+}
+
+/// Something that the home of a session is to do, which is another replica.
+pub(crate) fn tell_home(w: &mut World, of: &Input) {
+    let others: Vec<_> = w.replicas().filter(|r| r.index != w.server.index).map(super::Server::owner).collect();
+    for owner in others {
+        let (late, of) = (w.chance.between(1, 50), of.clone());
+        w.after(late, owner, move |w| input(w, of));
+    }
 }
 
 /// The number of a connection, for the log and the engine.

@@ -6,6 +6,7 @@
 
 pub(crate) mod driver;
 pub(crate) mod duties;
+pub(crate) mod polls;
 pub(crate) mod replicas;
 pub(crate) mod routes;
 pub(crate) mod session;
@@ -22,7 +23,7 @@ use outlive_core::class::MatchClass;
 use outlive_core::engine::{BreakerMode, ConnId, Engine, Input, Seat};
 use outlive_core::{ClassId, Holder, Mono, Observed, QueueId, ReplicaId};
 use outlive_store::{Catalog as _, QueueRow, Replicas as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The inputs of one engine, for playing them again.
 pub(crate) struct Recording {
@@ -52,6 +53,10 @@ pub(crate) struct Server {
     pub classes: BTreeMap<MatchClass, (ClassId, QueueId)>,
     pub conns: BTreeMap<ConnId, session::Conn>,
     pub reports: BTreeMap<ConnId, session::Reports>,
+    /// For workers without connections.
+    pub polls: polls::Polls,
+    /// When verdicts by absence were given within the last second, and over how many runs.
+    pub reaped: VecDeque<(u64, u64)>,
     pub self_beat: Option<Mono>,
     pub last_tick: u64,
     /// Store calls that wait, by the time at which they were made.
@@ -85,6 +90,8 @@ impl Server {
             classes: BTreeMap::new(),
             conns: BTreeMap::new(),
             reports: BTreeMap::new(),
+            polls: polls::Polls::default(),
+            reaped: VecDeque::new(),
             self_beat: None,
             last_tick: 0,
             pending: BTreeSet::new(),

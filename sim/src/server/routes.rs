@@ -10,7 +10,7 @@ use outlive_core::policy::derive;
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Holder, Millis, Reason, RunId};
 use outlive_store::{
-    Claimed, CreateError, CreateRequest, CreateRun, Registered, Registration, Runs as _, Verdict, WorkerMark,
+    Claimed, CreateError, CreateRequest, CreateRun, Presence, Registered, Registration, Runs as _, Verdict, WorkerMark,
     Workers as _,
 };
 
@@ -38,12 +38,7 @@ impl World {
     /// Something that the home of a session is to do, wherever that is.
     fn errand(&mut self, of: &Input) {
         input(self, of.clone());
-        let others: Vec<_> =
-            self.replicas().filter(|r| r.index != self.server.index).map(super::Server::owner).collect();
-        for owner in others {
-            let (late, of) = (self.chance.between(1, 50), of.clone());
-            self.after(late, owner, move |w| input(w, of));
-        }
+        driver::tell_home(self, of);
     }
 }
 
@@ -145,6 +140,11 @@ fn name_answers(w: &World, name: &str) -> bool {
     let now = w.mono();
     let sessions = w.replicas().filter(|r| r.up).filter_map(|r| r.engine.session(row.holder(), now));
     let Some(session) = sessions.min_by_key(|s| (!s.connected, s.heard_ago)) else { return false };
+    match row.presence {
+        Presence::Session => {}
+        Presence::Poll(interval) => return session.heard_ago <= interval,
+        Presence::None(_) => return false,
+    }
     session.connected && session.heard_ago <= Millis(derive::heartbeat(session.least_ttl).0 * 2)
 }
 
@@ -160,7 +160,12 @@ fn registered_now(
         let least = w.server.engine.least_liveness(&profile.namespace, profile.queues.iter());
         let heartbeat = derive::heartbeat(least.lease_ttl);
         let window = derive::reconnect_window(heartbeat, false);
-        then(w, RegisterAnswer::Done { holder: worker.holder(), heartbeat, window });
+        let (holder, presence) = (worker.holder(), worker.presence);
+        let done = RegisterAnswer::Done { holder, heartbeat, window };
+        if presence == Presence::Session {
+            return then(w, done);
+        }
+        super::polls::polls_here(w, holder, move |w, _| then(w, done));
     };
     let Some(old) = replaced else { return answer(w) };
     if !same_state_folder {

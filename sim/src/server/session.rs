@@ -233,7 +233,7 @@ fn answered(w: &mut World, conn: ConnId, call: u64, together: Vec<(u64, usize)>,
 }
 
 /// Applies items until the store has answered.
-fn report(
+pub(super) fn report(
     w: &mut World,
     holder: Holder,
     items: Vec<WireItem>,

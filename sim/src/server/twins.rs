@@ -10,7 +10,7 @@ use outlive_core::engine::{BeatInfo, Input, VerdictWanted};
 use outlive_core::report::Item;
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Holder, LeaseRef, Millis, Reason};
-use outlive_store::{Runs as _, Sweeps as _, Verdict};
+use outlive_store::{Runs as _, Sweeps as _, Verdict, Workers as _};
 
 /// Silence for which a twin with a clock of its own judges: more than any queue asks for.
 const SILENT: u64 = 11_000;
@@ -21,6 +21,7 @@ const HELD: Millis = Millis::secs(6);
 pub(super) fn told(w: &mut World, input: Input) -> Input {
     if let Input::Heard(holder, _)
     | Input::Beat(holder, ..)
+    | Input::PollHeld(holder, _)
     | Input::Open(outlive_core::engine::SessionInfo { holder, .. }, ..) = &input
     {
         let (holder, now) = (*holder, clock(w));
@@ -30,7 +31,39 @@ pub(super) fn told(w: &mut World, input: Input) -> Input {
         Input::Beat(holder, conn, beat) if w.twin == Twin::EarlyTakeback => {
             Input::Beat(holder, conn, BeatInfo { seen_push_seq: u64::MAX, ..beat })
         }
+        Input::PollHeld(holder, _) if w.twin == Twin::ForgetsNames => Input::PollHeld(holder, Vec::new()),
         input => input,
+    }
+}
+
+/// What is judged instead.
+pub(super) fn judged(w: &World, wanted: VerdictWanted) -> VerdictWanted {
+    if w.twin == Twin::LeastTtlForAll && wanted.evidence == Evidence::Silence {
+        return VerdictWanted { leases: w.server.engine.leases(wanted.holder), ..wanted };
+    }
+    wanted
+}
+
+/// As soon as one is judged, all that have been silent for as long are.
+fn no_rate(w: &mut World) {
+    let now = w.mono();
+    if w.server.reaped.back().is_none_or(|(at, _)| *at + 100 < w.now) {
+        return;
+    }
+    let silent = |(holder, at): (&Holder, &u64)| {
+        let here = w.server.engine.session(*holder, now).is_some();
+        (here && w.now.saturating_sub(*at) > SILENT + 4_000).then_some(*holder)
+    };
+    let silent: Vec<_> = w.server.heard.iter().filter_map(silent).collect();
+    for holder in silent {
+        w.server.heard.remove(&holder);
+        let leases = w.server.engine.leases(holder);
+        let Some(home_seq) = w.home_of(holder).filter(|_| !leases.is_empty()) else { continue };
+        let (reason, evidence, silent_for) = (Reason::WorkerHeartbeatLost, Evidence::Silence, Millis(15_000));
+        let wanted =
+            VerdictWanted { holder, home_seq, leases, reason, evidence, silent_for, end_session: false, again: false };
+        w.judges(&wanted);
+        verdicts::write(w, wanted);
     }
 }
 
@@ -50,15 +83,23 @@ pub(super) fn tick(w: &mut World) {
                 judge(w, holder);
             }
         }
+        Twin::NoRate => no_rate(w),
         Twin::ShortRest => short_rest(w),
         Twin::CoarseLimit if w.now.is_multiple_of(5_000) => coarse_limit(w),
         _ => {}
     }
 }
 
+impl World {
+    fn home_of(&self, holder: Holder) -> Option<outlive_core::HomeSeq> {
+        let row = || store::now(self.truth_db.worker(holder.worker)).ok().flatten().map(|row| row.home_seq);
+        self.truth.home_of(holder).or_else(row)
+    }
+}
+
 fn judge(w: &mut World, holder: Holder) {
     let leases = w.server.engine.leases(holder);
-    let Some(home_seq) = w.truth.home_of(holder).filter(|_| !leases.is_empty()) else { return };
+    let Some(home_seq) = w.home_of(holder).filter(|_| !leases.is_empty()) else { return };
     let silent_for = Millis(SILENT);
     let (reason, evidence) = (Reason::WorkerHeartbeatLost, Evidence::Silence);
     let wanted =

@@ -450,19 +450,12 @@ impl Engine {
     pub(super) fn poll_held(&mut self, holder: Holder, held: &[HeldInfo], now: Mono) {
         self.heard(holder, None, now);
         let observed = self.observed.stamp(now);
-        let Some(session) = self.sessions.get_mut(&holder) else { return };
-        let mut unknown = Vec::new();
+        let Some(session) = self.sessions.get_mut(&holder) else { return self.named_here(holder, held) };
         for info in held {
-            match session.leases.get_mut(&info.lease.run_id).filter(|l| l.epoch == info.lease.epoch) {
-                None => unknown.push(info.lease),
-                Some(held) => {
-                    held.confirmed = observed;
-                    session.named(info, observed);
-                }
+            if let Some(held) = session.leases.get_mut(&info.lease.run_id).filter(|l| l.epoch == info.lease.epoch) {
+                held.confirmed = observed;
+                session.named(info, observed);
             }
-        }
-        for lease in unknown {
-            self.say(holder, Say::Lost(lease, Reason::LeaseReleased));
         }
         self.reschedule(holder);
     }

@@ -9,6 +9,7 @@ use crate::policy::{Liveness, QueuePolicy};
 use crate::run::Run;
 use crate::time::{Millis, Observed};
 use crate::{ClassId, Holder, HomeSeq, LeaseRef, QueueId, Reason, State};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A connection, numbered by the shell; never used twice in a process.
@@ -64,7 +65,7 @@ impl LeaseInfo {
 }
 
 /// A lease as a worker names it in a beat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldInfo {
     /// Its name.
     pub lease: LeaseRef,
@@ -169,7 +170,8 @@ pub enum Input {
     Heard(Holder, Option<ConnId>),
     /// A beat came in.
     Beat(Holder, ConnId, BeatInfo),
-    /// A polling worker said what it holds.
+    /// A polling worker said what it holds. What is not known here may have been given to it by a replica that is its home by now:
+    /// rows tell.
     PollHeld(Holder, Vec<HeldInfo>),
     /// A polling worker waits for at most this many leases; 0: it went away.
     PollWants(Holder, u32),

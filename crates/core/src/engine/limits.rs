@@ -142,7 +142,7 @@ impl Session {
         }
         if is_not_known_to_beat {
             self.beaters += u32::from(held.named.is_none());
-            held.named = Some(now);
+            held.named = held.named.max(Some(now));
             self.arm(info.lease.run_id);
         }
     }

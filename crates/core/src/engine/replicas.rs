@@ -26,6 +26,7 @@
 use super::Engine;
 use super::breaker::{Census, Tally};
 use super::effect::{CloseWhy, Effect, Say};
+use super::input::HeldInfo;
 use super::session::{Session, Shared};
 use crate::time::{Millis, Mono, Observed};
 use crate::{Holder, HomeSeq, ReplicaId};
@@ -42,6 +43,8 @@ pub const ADOPT_AFTER: Millis = Millis::secs(5);
 pub const EXCHANGE: Millis = Millis::secs(1);
 /// How long a note stays in its row: a reader may miss a version of it, or two.
 const NOTED: Millis = Millis::secs(3);
+/// Leases in one note: a worker that names more of them to another replica than its home names the others in a later beat, or there.
+const NAMED: usize = 1_000;
 /// Notes in one row. More is a mass of moves, which homes find out at their next verdict or claim.
 const NOTES: usize = 4_096;
 
@@ -57,7 +60,7 @@ pub struct OwnRow {
 }
 
 /// One thing that a replica heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Of whom.
     pub holder: Holder,
@@ -66,6 +69,9 @@ pub struct Note {
     pub opened: Option<HomeSeq>,
     /// How long ago that was when the row was sent.
     pub age: Millis,
+    /// What it named in a beat there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<HeldInfo>,
 }
 
 /// Another replica's row, as it was read.
@@ -112,6 +118,14 @@ struct Peer {
     asked: Option<Observed>,
 }
 
+/// What was heard here of a worker whose home is elsewhere.
+#[derive(Clone, Debug)]
+struct Noted {
+    opened: Option<HomeSeq>,
+    at: Mono,
+    named: Vec<HeldInfo>,
+}
+
 /// This replica among others.
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
@@ -124,7 +138,7 @@ pub(super) struct Cluster {
     /// A row is on its way since then.
     under_way: Option<Mono>,
     peers: BTreeMap<ReplicaId, Peer>,
-    notes: BTreeMap<Holder, (Option<HomeSeq>, Mono)>,
+    notes: BTreeMap<Holder, Noted>,
     /// The store's observed clock and this engine's at the same moment.
     clocks: (Observed, Observed),
 }
@@ -156,14 +170,14 @@ impl Cluster {
 
     fn note(&mut self, holder: Holder, opened: Option<HomeSeq>, now: Mono) {
         if self.notes.len() < NOTES || self.notes.contains_key(&holder) {
-            let kept = self.notes.get(&holder).and_then(|(seq, _)| *seq);
-            self.notes.insert(holder, (opened.max(kept), now));
+            let noted = self.notes.entry(holder).or_insert(Noted { opened, at: now, named: Vec::new() });
+            (noted.opened, noted.at) = (opened.max(noted.opened), now);
         }
     }
 
     /// Workers at home elsewhere that were heard here since then.
     pub(super) fn heard_since(&self, since: Mono) -> Vec<Holder> {
-        self.notes.iter().filter(|(_, (_, at))| *at >= since).map(|(holder, _)| *holder).collect()
+        self.notes.iter().filter(|(_, noted)| noted.at >= since).map(|(holder, _)| *holder).collect()
     }
 
     /// What is different for a session of one replica among others.
@@ -234,12 +248,14 @@ impl Engine {
         if now < cluster.next || waits {
             return;
         }
-        cluster.notes.retain(|_, (_, at)| now.since(*at) < NOTED);
+        cluster.notes.retain(|_, noted| now.since(noted.at) < NOTED);
         cluster.beat += 1;
         cluster.next = now + ROW_EVERY;
         cluster.under_way = Some(now);
-        let note =
-            |(&holder, &(opened, at)): (&Holder, &(Option<HomeSeq>, Mono))| Note { holder, opened, age: now.since(at) };
+        let note = |(&holder, noted): (&Holder, &Noted)| {
+            let Noted { opened, at, named } = noted;
+            Note { holder, opened: *opened, age: now.since(*at), named: named.clone() }
+        };
         let (beat, notes) = (cluster.beat, cluster.notes.iter().map(note).collect());
         let tally = Census::of(self.sessions.values(), observed).tally();
         self.effects.push(Effect::WriteRow(OwnRow { beat, tally, notes }));
@@ -259,12 +275,12 @@ impl Engine {
         cluster.peers.retain(|replica, _| rows.peers.iter().any(|row| row.replica == *replica));
         let mut notes = Vec::new();
         for row in rows.peers {
-            let new = Peer { beat: row.beat, changed: observed, tally: row.tally, asked: None };
-            let peer = cluster.peers.entry(row.replica).or_insert_with(|| new.clone());
-            if peer.beat != row.beat {
-                *peer = new;
+            // A row that was read before says nothing new: its ages are of when it was written, and its writer may be gone.
+            if cluster.peers.get(&row.replica).is_some_and(|peer| peer.beat == row.beat) {
+                continue;
             }
-            // Also of a row that was read before: its age tells nothing new, and hurts nobody.
+            let peer = Peer { beat: row.beat, changed: observed, tally: row.tally, asked: None };
+            cluster.peers.insert(row.replica, peer);
             notes.extend(row.notes);
         }
         if lost_some {
@@ -284,10 +300,17 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&note.holder) else { return };
         // It lives. That its connection ended is another matter: what was heard may have been heard before.
         if at > session.heard {
-            session.lives(at, now);
+            session.lives(at, Mono(now.0.saturating_sub(note.age.0)));
             self.is_back(note.holder);
         } else {
             session.lived(at);
+        }
+        if let Some(session) = self.sessions.get_mut(&note.holder) {
+            for info in &note.named {
+                if session.holds(info.lease) {
+                    session.named(info, at);
+                }
+            }
         }
     }
 
@@ -340,6 +363,13 @@ impl Engine {
     pub(super) fn heard_of(&mut self, holder: Holder, now: Mono) {
         if let Some(cluster) = &mut self.cluster {
             cluster.note(holder, None, now);
+        }
+    }
+
+    /// It named what it holds, which its home must know.
+    pub(super) fn named_here(&mut self, holder: Holder, held: &[HeldInfo]) {
+        if let Some(noted) = self.cluster.as_mut().and_then(|c| c.notes.get_mut(&holder)) {
+            noted.named = held.iter().take(NAMED).copied().collect();
         }
     }
 

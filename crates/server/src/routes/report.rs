@@ -30,15 +30,17 @@ pub(crate) async fn batch(
     let elsewhere = app.polling(holder).await?;
     let reporter = Arc::clone(&app);
     let results = App::detached(async move { reporter.report(holder, body.items, body.replay).await }).await?;
-    if elsewhere {
-        let held: Vec<_> = body.beat.iter().flat_map(|beat| beat.held.iter().map(Held::lease)).collect();
-        let orders = app.orders_from_rows(holder, &held).await?;
-        return Ok(Json(ReportAnswer { results, orders }));
-    }
+    let held: Vec<_> = body.beat.iter().flat_map(|beat| beat.held.iter().map(Held::lease)).collect();
     if let Some(beat) = body.beat {
         app.input(Input::PollHeld(holder, beat.held.iter().map(Held::info).collect()));
     }
-    Ok(Json(ReportAnswer { results, orders: app.driver.take_orders(holder) }))
+    let mut orders = if elsewhere { Vec::new() } else { app.driver.take_orders(holder) };
+    // What is not known here may have been given by a replica that is its home by now: only rows can say that it is lost.
+    if elsewhere || !app.driver.knows(holder, &held) {
+        let more = app.orders_from_rows(holder, &held).await?;
+        orders.extend(more.into_iter().filter(|order| !orders.contains(order)).collect::<Vec<_>>());
+    }
+    Ok(Json(ReportAnswer { results, orders }))
 }
 
 /// One item about this run; 409 `lease_lost` when fenced.

@@ -93,7 +93,9 @@ fn what_another_replica_heard_of_a_worker_puts_its_verdict_off() {
     for _ in 0..20 {
         c.pass(1_000);
         c.world.put(Input::Heard(holder(2), None));
-        c.peer_writes(|row| row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200) }]);
+        c.peer_writes(|row| {
+            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }]
+        });
     }
     assert_eq!(c.world.engine.leases(holder(1)).len(), 1);
     c.pass(1_000);
@@ -112,7 +114,9 @@ fn a_session_that_opened_elsewhere_is_not_judged_here_any_more() {
     c.world.session(1, vec![info(1, policy())]);
     c.world.beat(1, 1, 0, &[1]);
     c.world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
-    c.peer_writes(|row| row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(10) }]);
+    c.peer_writes(|row| {
+        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(10), named: Vec::new() }]
+    });
     c.world.put(Input::Moved(holder(9), HomeSeq(1)));
     let effects = c.pass(60_000);
     assert!(verdicts(&effects).is_empty() && c.world.engine.counts() == (0, 0));
@@ -270,4 +274,48 @@ fn limits_run_on_the_stores_clock_although_this_replica_has_observed_less() {
     let lost = Say::Lost(lease(1), Reason::StartTimeout);
     assert!(said(&told).contains(&&lost), "60 s after the claim, and not when this replica's clock reads 1,060 s");
     assert!(c.world.engine.store_observed() >= Observed(1_060_000));
+}
+
+/// Its writer may be gone, and the worker with it.
+#[test]
+fn a_row_that_does_not_change_keeps_nobody_alive() {
+    let mut c = Cluster::new();
+    c.world.session(1, vec![info(7, policy())]);
+    c.world.beat(1, 1, 3, &[7]);
+    c.peer_writes(|row| {
+        row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }]
+    });
+    assert_eq!(verdicts(&c.pass(15_000)).len(), 1);
+}
+
+#[test]
+fn a_run_that_is_named_at_another_replica_is_exempt_from_claim_ttl_at_its_home() {
+    let mut c = Cluster::new();
+    let open = SessionInfo {
+        holder: holder(1),
+        profile: WorkerProfile::default(),
+        presence: Presence::None(None),
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![LeaseInfo { since: Observed(500), ..info(7, policy()) }],
+        rearmed: 0,
+        armed: Observed(0),
+    };
+    c.world.put(Input::Open(open, None, false));
+    for _ in 0..200 {
+        let named = vec![HeldInfo { lease: lease(7), frozen: Millis::ZERO }];
+        c.peer_writes(|row| row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named }]);
+        assert!(verdicts(&c.pass(40_000)).is_empty(), "for longer than claim_ttl");
+    }
+    assert_eq!(verdicts(&c.pass(100_000))[0].reason, Reason::WorkerHeartbeatLost);
+}
+
+#[test]
+fn what_a_worker_names_where_its_home_is_not_goes_with_the_row() {
+    let mut c = Cluster::new();
+    let held = vec![HeldInfo { lease: lease(7), frozen: Millis(30) }];
+    c.world.put(Input::PollHeld(holder(9), held.clone()));
+    let effects = c.pass(1_000);
+    let rows = rows(&effects);
+    assert_eq!(rows[0].notes.iter().map(|n| n.named.clone()).collect::<Vec<_>>(), [held]);
 }

@@ -1,0 +1,261 @@
+//! Workers without connections: `routes/claim.rs`, `routes/report.rs`, and what the driver keeps for them.
+
+use super::driver::{input, lease_info, session_info, wire_lease};
+use super::session;
+use crate::store;
+use crate::world::World;
+use outlive_api::report::{WireItem, WireResult};
+use outlive_api::session::Lease;
+use outlive_core::engine::{HeldInfo, Input, Say};
+use outlive_core::report::Item;
+use outlive_core::{Holder, LeaseRef};
+use outlive_store::{Leases as _, Workers as _};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// While it is open, a poll counts as presence this often.
+const PRESENCE: u64 = 1_000;
+
+/// What a worker is told with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Lost(LeaseRef),
+    Cancel(LeaseRef),
+}
+
+/// The answer to a report; an error: it is not the current start of its name.
+pub(crate) type Answer = Result<(Vec<WireResult>, Vec<Order>), ()>;
+
+type Deliver = Box<dyn FnOnce(&mut World, Vec<Lease>)>;
+
+/// A poll that is open.
+struct Waiter {
+    number: u64,
+    request: Uuid,
+    deliver: Deliver,
+}
+
+/// What the driver keeps for workers without connections.
+#[derive(Default)]
+pub(crate) struct Polls {
+    waiting: BTreeMap<Holder, Waiter>,
+    undelivered: BTreeMap<Holder, Vec<Lease>>,
+    answered: BTreeMap<Holder, (Uuid, Vec<LeaseRef>)>,
+    orders: BTreeMap<Holder, Vec<LeaseRef>>,
+    last: u64,
+}
+
+impl Polls {
+    /// The request for which a claim is made.
+    pub(super) fn request(&self, holder: Holder) -> Option<Uuid> {
+        self.waiting.get(&holder).map(|waiter| waiter.request)
+    }
+
+    pub(super) fn order(&mut self, holder: Holder, say: &Say) {
+        if let Say::Lost(lease, _) = say {
+            self.orders.entry(holder).or_default().push(*lease);
+        }
+    }
+}
+
+/// Leases that no connection took belong to a worker that polls.
+pub(super) fn deliver(w: &mut World, holder: Holder, leases: Vec<Lease>) {
+    if leases.is_empty() || !w.server.engine.polls(holder) {
+        return;
+    }
+    match w.server.polls.waiting.remove(&holder) {
+        Some(waiter) => answer(w, holder, waiter.request, leases, waiter.deliver),
+        None => w.server.polls.undelivered.entry(holder).or_default().extend(leases),
+    }
+}
+
+fn answer(w: &mut World, holder: Holder, request: Uuid, leases: Vec<Lease>, deliver: Deliver) {
+    w.server.polls.answered.insert(holder, (request, leases.iter().map(Lease::lease).collect()));
+    deliver(w, leases);
+}
+
+/// A call that needs the worker's home to be here: after a loss, a restart or a move it opens its presence again.
+pub(super) fn polls_here(w: &mut World, holder: Holder, then: impl FnOnce(&mut World, bool) + 'static) {
+    if w.server.engine.session(holder, w.mono()).is_some() {
+        input(w, Input::Heard(holder, None));
+        return then(w, true);
+    }
+    w.job(move |w| {
+        let result = store::now(w.server.db.store.open_session(holder, w.server.replica));
+        w.reply(move |w| {
+            let opened = match result {
+                Ok(Some(opened)) => opened,
+                // Refused, or not known: the caller tries again. Not current: it begins anew.
+                Ok(None) => return then(w, false),
+                Err(_) => return,
+            };
+            let leases = opened.leases.iter().filter_map(|row| lease_info(w, row)).collect();
+            input(w, Input::Open(session_info(&opened.worker, opened.home_seq, leases), None, false));
+            input(w, Input::Heard(holder, None));
+            then(w, true);
+        });
+    });
+}
+
+/// A long poll for work.
+pub(crate) fn claim(
+    w: &mut World,
+    holder: Holder,
+    request: Uuid,
+    max: u32,
+    wait: u64,
+    then: Box<dyn FnOnce(&mut World, Vec<Lease>)>,
+) {
+    polls_here(w, holder, move |w, current| {
+        if !current {
+            return then(w, Vec::new());
+        }
+        w.job(move |w| {
+            let known = w.server.polls.answered.get(&holder).filter(|(of, _)| *of == request).map(|(_, l)| l.clone());
+            let repeated = match known {
+                Some(leases) => store::now(w.server.db.store.leases_of(holder)).map(|rows| {
+                    let mine = |row: &outlive_store::LeaseRow| {
+                        leases.contains(&LeaseRef { run_id: row.run.id, epoch: row.run.epoch })
+                    };
+                    Some(rows.into_iter().filter(mine).collect())
+                }),
+                None => store::now(w.server.db.store.claim_request(holder, request)),
+            };
+            w.reply(move |w| match repeated {
+                Err(_) => {}
+                Ok(Some(rows)) => {
+                    let leases: Vec<_> = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
+                    if let Some(waiting) = w.server.polls.undelivered.get_mut(&holder) {
+                        waiting.retain(|lease| !leases.iter().any(|given: &Lease| given.lease() == lease.lease()));
+                    }
+                    then(w, leases);
+                }
+                Ok(None) => waits(w, holder, request, max, wait, then),
+            });
+        });
+    });
+}
+
+fn waits(w: &mut World, holder: Holder, request: Uuid, max: u32, wait: u64, deliver: Deliver) {
+    let mut leases = w.server.polls.undelivered.remove(&holder).unwrap_or_default();
+    // What it has lost meanwhile is not its to do.
+    leases.retain(|lease| w.server.engine.way_to(holder, lease.lease()).is_some());
+    if !leases.is_empty() {
+        return answer(w, holder, request, leases, deliver);
+    }
+    w.server.polls.last += 1;
+    let number = w.server.polls.last;
+    w.server.polls.waiting.insert(holder, Waiter { number, request, deliver });
+    input(w, Input::PollWants(holder, max));
+    presence(w, holder, number);
+    w.after(wait, w.server.owner(), move |w| {
+        if let Some(waiter) = stops(w, holder, Some(number)) {
+            (waiter.deliver)(w, Vec::new());
+        }
+    });
+}
+
+fn presence(w: &mut World, holder: Holder, number: u64) {
+    w.after(PRESENCE, w.server.owner(), move |w| {
+        if w.server.polls.waiting.get(&holder).is_some_and(|waiter| waiter.number == number) {
+            input(w, Input::Heard(holder, None));
+            presence(w, holder, number);
+        }
+    });
+}
+
+fn stops(w: &mut World, holder: Holder, number: Option<u64>) -> Option<Waiter> {
+    let is_newest = |waiter: &Waiter| number.is_none_or(|number| waiter.number == number);
+    w.server.polls.waiting.get(&holder).filter(|waiter| is_newest(waiter))?;
+    let waiter = w.server.polls.waiting.remove(&holder);
+    input(w, Input::PollWants(holder, 0));
+    waiter
+}
+
+/// The other side hung up.
+pub(crate) fn hangs_up(w: &mut World, holder: Holder) {
+    drop(stops(w, holder, None));
+}
+
+/// A batch of items, and a beat with it.
+pub(crate) fn report(
+    w: &mut World,
+    holder: Holder,
+    items: Vec<Item>,
+    beat: Option<Vec<HeldInfo>>,
+    then: Box<dyn FnOnce(&mut World, Answer)>,
+) {
+    let here = w.server.engine.session(holder, w.mono()).is_some();
+    if here || !w.is_cluster() {
+        return polls_here(w, holder, move |w, current| {
+            if current { reported(w, holder, items, beat, false, then) } else { then(w, Err(())) }
+        });
+    }
+    w.job(move |w| {
+        let row = store::now(w.server.db.store.worker(holder.worker));
+        w.reply(move |w| {
+            let Ok(row) = row else { return };
+            let elsewhere = row.is_some_and(|row| {
+                row.holder() == holder && row.session_open && w.server.engine.hears_replica(row.replica)
+            });
+            if elsewhere {
+                input(w, Input::Heard(holder, None));
+                return reported(w, holder, items, beat, true, then);
+            }
+            polls_here(w, holder, move |w, current| {
+                if current { reported(w, holder, items, beat, false, then) } else { then(w, Err(())) }
+            });
+        });
+    });
+}
+
+/// `elsewhere`: its home is another replica, which is told what it holds.
+fn reported(
+    w: &mut World,
+    holder: Holder,
+    items: Vec<Item>,
+    beat: Option<Vec<HeldInfo>>,
+    elsewhere: bool,
+    then: Box<dyn FnOnce(&mut World, Answer)>,
+) {
+    let items: Vec<WireItem> = items.into_iter().map(WireItem::from).collect();
+    session::report(w, holder, items, false, move |w, results| {
+        let held = beat.clone().unwrap_or_default();
+        if let Some(held) = beat {
+            input(w, Input::PollHeld(holder, held));
+        }
+        let known = w.server.engine.leases(holder);
+        if elsewhere || held.iter().any(|info| !known.contains(&info.lease)) {
+            return from_rows(w, holder, held, results, then);
+        }
+        let lost = w.server.polls.orders.remove(&holder).unwrap_or_default();
+        let standing = w.server.engine.standing_orders(holder);
+        let cancels =
+            standing.iter().filter_map(|say| if let Say::Cancel(lease, _) = say { Some(*lease) } else { None });
+        let orders = lost.into_iter().map(Order::Lost).chain(cancels.map(Order::Cancel)).collect();
+        then(w, Ok((results, orders)));
+    });
+}
+
+/// What a worker whose home is another replica should be told, by the rows alone; its home is told what it holds.
+fn from_rows(
+    w: &mut World,
+    holder: Holder,
+    held: Vec<HeldInfo>,
+    results: Vec<WireResult>,
+    then: Box<dyn FnOnce(&mut World, Answer)>,
+) {
+    w.job(move |w| {
+        let rows = store::now(w.server.db.store.leases_of(holder));
+        w.reply(move |w| {
+            let Ok(rows) = rows else { return };
+            let has =
+                |lease: LeaseRef| rows.iter().any(|row| (row.run.id, row.run.epoch) == (lease.run_id, lease.epoch));
+            let lost = held.iter().filter(|info| !has(info.lease)).map(|info| Order::Lost(info.lease));
+            let cancelling = rows.iter().filter(|row| row.run.state == outlive_core::State::Cancelling);
+            let cancels = cancelling.map(|row| Order::Cancel(LeaseRef { run_id: row.run.id, epoch: row.run.epoch }));
+            let orders = lost.chain(cancels).collect();
+            then(w, Ok((results, orders)));
+        });
+    });
+}

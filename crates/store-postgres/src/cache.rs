@@ -130,6 +130,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
     pub(crate) audit: i64,
+    /// Rows of this pass that could not be read.
+    pub(crate) audit_failed: u64,
     pub(crate) audit_slot: String,
     pub(crate) subject: String,
     pub(crate) retention: i64,

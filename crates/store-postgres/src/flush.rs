@@ -153,6 +153,19 @@ fn other_rows<'a>(
             execute(conn, sql::WORKER_LOSSES, values_of![workers, counts]).await.map(drop)
         }));
     }
+    if !pending.homes.is_empty() {
+        let homes: Vec<_> = pending.homes.values().collect();
+        work.push(Box::pin(async move {
+            let values = values_of![
+                of(&homes, |row| row.id.0),
+                of(&homes, |row| row.replica.0),
+                of(&homes, |row| row.home_seq.0),
+                of(&homes, |row| row.last_heard_at.0),
+                of(&homes, |row| stored(row.armed)),
+            ];
+            exactly(execute(conn, sql::WORKER_HOMES, values).await?, homes.len(), "workers")
+        }));
+    }
     if !pending.lines.is_empty() {
         let lines: Vec<_> =
             pending.lines.iter().filter_map(|name| Some((name, loaded.lines.get(name)?.slot))).collect();

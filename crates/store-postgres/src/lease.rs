@@ -3,13 +3,13 @@
 use crate::fault::{Done, Fault};
 use crate::loaded::Body;
 use crate::reader::Reader;
-use crate::rows::{from_text, json, runs_by_seq};
+use crate::rows::{readable, readable_by_seq};
 use crate::sql;
 use crate::tx::Tx;
 use crate::value::{column, get, query, values_of};
+use outlive_core::Holder;
 use outlive_core::class::MatchClass;
 use outlive_core::run::Run;
-use outlive_core::{Holder, Json};
 use outlive_store::LeaseRow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) fn lease_row(run: Run, class: Arc<MatchClass>, body: Option<Body>) ->
     Ok(LeaseRow { run, class, input, options, checkpoint, resume_data })
 }
 
-/// Leases of these runs, in their order, as committed.
+/// Leases of these runs, in their order, as committed; those that can be read.
 pub(crate) async fn lease_rows(reader: &Reader<'_>, runs: Vec<Run>) -> Done<Vec<LeaseRow>> {
     if runs.is_empty() {
         return Ok(Vec::new());
@@ -29,18 +29,14 @@ pub(crate) async fn lease_rows(reader: &Reader<'_>, runs: Vec<Run>) -> Done<Vec<
     let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
     let mut bodies: HashMap<i64, Body> = HashMap::new();
     for row in query(reader.conn(), sql::LEASE_BODY, values_of![seqs]).await? {
-        let body = Body {
-            input: Json::parse(get(&row, 1)?)?,
-            options: from_text(get(&row, 2)?)?.unwrap_or_default(),
-            checkpoint: json(get(&row, 3)?)?,
-            resume_data: json(get(&row, 4)?)?.filter(|data| !data.is_null()),
-        };
-        bodies.insert(get(&row, 0)?, body);
+        let seq = get(&row, 0)?;
+        bodies.extend(readable(seq, Body::read(&row))?.map(|body| (seq, body)));
     }
     let mut leases = Vec::with_capacity(runs.len());
     for run in runs {
-        let (class, body) = (reader.class(run.class).await?.class, bodies.remove(&run.seq));
-        leases.push(lease_row(run, class, body)?);
+        let seq = run.seq;
+        let Some(class) = readable(seq, reader.class(run.class).await)? else { continue };
+        leases.extend(readable(seq, lease_row(run, class.class, bodies.remove(&seq)))?);
     }
     Ok(leases)
 }
@@ -52,6 +48,10 @@ pub(crate) async fn open_runs(tx: &mut Tx<'_>, holder: Holder) -> Done<Vec<Run>>
     tx.lock_seqs(&seqs).await?;
     let mut runs = Vec::with_capacity(seqs.len());
     for seq in seqs {
+        if tx.loaded.must_be_readable(seq).is_err() {
+            tracing::error!(row = seq, "a run's row cannot be read; it is passed over");
+            continue;
+        }
         runs.extend(tx.run_by_seq(seq).await?.filter(|run| run.holder == Some(holder) && run.state.is_leased()));
     }
     Ok(runs)
@@ -60,7 +60,7 @@ pub(crate) async fn open_runs(tx: &mut Tx<'_>, holder: Holder) -> Done<Vec<Run>>
 /// The open leases of a holder, as committed.
 pub(crate) async fn leases_of(reader: &Reader<'_>, holder: Holder) -> Done<Vec<LeaseRow>> {
     let rows: Vec<i64> = column(reader.conn(), sql::LEASES_OF, values_of![holder.worker.0]).await?;
-    let mut runs = runs_by_seq(reader.conn(), rows).await?;
+    let mut runs = readable_by_seq(reader.conn(), rows).await?;
     runs.retain(|run| run.holder == Some(holder));
     lease_rows(reader, runs).await
 }

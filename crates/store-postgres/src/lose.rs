@@ -5,6 +5,7 @@ use crate::edit::Edit;
 use crate::fault::{Answer, Done};
 use crate::lease::open_runs;
 use crate::needs::Needs;
+use crate::rows::readable;
 use crate::tx::Tx;
 use crate::workers;
 use async_trait::async_trait;
@@ -73,8 +74,9 @@ async fn named(tx: &mut Tx<'_>, verdict: &Verdict) -> Done<Vec<Run>> {
     tx.lock_ids(&ids).await?;
     let mut runs = Vec::with_capacity(leases.len());
     for &lease in leases {
-        let run = tx.run_by_id(lease.run_id).await?;
-        runs.extend(run.filter(|run| run.lease() == Some((verdict.holder, lease))));
+        let run = tx.run_by_id(lease.run_id).await;
+        let seq = tx.loaded.ids.get(&lease.run_id).copied().flatten().unwrap_or_default();
+        runs.extend(readable(seq, run)?.flatten().filter(|run| run.lease() == Some((verdict.holder, lease))));
     }
     Ok(runs)
 }

@@ -23,6 +23,8 @@ pub(crate) struct Needs<'c> {
     pub(crate) ids: BTreeSet<RunId>,
     /// Workers to lock against claims.
     pub(crate) closing: BTreeSet<WorkerId>,
+    /// Workers whose sessions open; they are locked, too.
+    pub(crate) opening: BTreeSet<WorkerId>,
     /// Workers that claim.
     pub(crate) claiming: BTreeSet<WorkerId>,
     /// Their orders.
@@ -130,6 +132,7 @@ impl Needs<'_> {
             let kept = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?);
             tx.loaded.idempotency.insert((get(&row, 0)?, get(&row, 1)?), Some(kept));
         }
+        crate::workers::prefetch(tx, &self.opening, &self.claiming).await?;
         crate::claim::prefetch(tx, &self.orders).await
     }
 }

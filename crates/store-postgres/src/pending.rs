@@ -6,6 +6,7 @@
 use crate::loaded::Loaded;
 use outlive_core::run::{Attempt, DetailPatch, Event, Evidence};
 use outlive_core::{Epoch, Holder, QueueId, Reason, RunId, Wall, WorkerId};
+use outlive_store::WorkerRow;
 use outlive_store::feed::Body;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -75,6 +76,8 @@ pub(crate) struct Pending {
     pub(crate) recoveries: Vec<NewRecovery>,
     pub(crate) steps: Vec<RecoveryUpdate>,
     pub(crate) losses: BTreeMap<WorkerId, i64>,
+    /// Sessions that opened: rows of workers as they are now.
+    pub(crate) homes: BTreeMap<WorkerId, WorkerRow>,
     pub(crate) lines: BTreeSet<String>,
     /// Runs that wait for no lease any more.
     pub(crate) unwaits: Vec<i64>,
@@ -109,6 +112,7 @@ impl Pending {
             && self.recoveries.is_empty()
             && self.steps.is_empty()
             && self.losses.is_empty()
+            && self.homes.is_empty()
             && self.lines.is_empty()
             && self.unwaits.is_empty()
     }

@@ -4,12 +4,12 @@ use crate::db::Op;
 use crate::fault::{Answer, Done, Fault};
 use crate::lease::lease_row;
 use crate::reader::Reader;
-use crate::rows::{runs_by_seq, stored};
+use crate::rows::{readable, readable_by_seq, stored};
 use crate::tx::Tx;
 use crate::value::{column, get, plain, query, single, values_of};
 use crate::{sql, workers};
 use async_trait::async_trait;
-use outlive_core::engine::{Homes, Note, PeerRow, REARMED_AT_MOST, Seat, Tally};
+use outlive_core::engine::{Homes, Note, OwnRow, PeerRow, REARMED_AT_MOST, Seat, Tally};
 use outlive_core::{Holder, HomeSeq, Incarnation, ReplicaId, Wall, WorkerId};
 use outlive_store::{Adopted, Adoption, Joined, LeaseRow, ReplicaBeat, ReplicaRow, ReplicaView, StoreError, WorkerRow};
 use std::collections::HashMap;
@@ -54,17 +54,19 @@ impl Op for ReplicaBeat {
             notes,
             now,
         ];
-        if tx.execute(sql::REPLICA_BEAT, values).await? == 0 {
-            return Ok(Ok(None));
-        }
         let mut view = ReplicaView { observed: tx.observed, taken: 0, rows: Vec::new() };
-        for row in tx.query(sql::REPLICA_ALL, &[]).await? {
-            if ReplicaId(get(&row, 0)?) == self.replica {
-                view.taken = get(&row, 10)?;
+        for row in tx.query(sql::REPLICA_BEAT, values).await? {
+            let Some(taken) = get(&row, 10)? else { return Ok(Ok(None)) };
+            let mut seen = read(&row)?;
+            if seen.row.replica == self.replica {
+                let OwnRow { beat, tally, ref notes } = self.row;
+                seen.row = PeerRow { replica: self.replica, beat, tally, notes: notes.clone() };
+                (seen.wrote_at, view.taken) = (tx.now, taken);
             }
-            view.rows.push(read(&row)?);
+            view.rows.push(seen);
         }
-        Ok(Ok(Some(view)))
+        // Also when no replica has a row at all.
+        Ok(Ok(Some(view).filter(|view| view.rows.iter().any(|row| row.row.replica == self.replica))))
     }
 }
 
@@ -106,7 +108,7 @@ impl Op for Adoption {
         let armed = stored(tx.observed);
         tx.execute(sql::WORKER_ADOPT, values_of![page, to.0, i64::from(REARMED_AT_MOST), armed]).await?;
         for id in &page {
-            tx.loaded.guards.remove(&WorkerId(*id));
+            tx.loaded.forget_worker(WorkerId(*id));
         }
         let rows = workers::some(tx.conn, &page).await?;
         let mut leases = leases(tx, page).await?;
@@ -123,14 +125,14 @@ impl Op for Adoption {
 /// Open leases of workers whose rows are locked: nothing is claimed for them meanwhile.
 async fn leases(tx: &mut Tx<'_>, workers: Vec<i64>) -> Done<HashMap<Holder, Vec<LeaseRow>>> {
     let seqs: Vec<i64> = column(tx.conn, sql::LEASES_OF_SOME, values_of![workers]).await?;
-    let runs = runs_by_seq(tx.conn, seqs).await?;
+    let runs = readable_by_seq(tx.conn, seqs).await?;
     let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
     tx.load_bodies(&seqs).await?;
     let mut held: HashMap<Holder, Vec<LeaseRow>> = HashMap::new();
     for run in runs {
         let Some((holder, _)) = run.lease() else { continue };
         let (class, body) = (tx.match_class(run.class).await?, tx.loaded.bodies.get(&run.seq).cloned());
-        held.entry(holder).or_default().push(lease_row(run, class, body)?);
+        held.entry(holder).or_default().extend(readable(run.seq, lease_row(run, class, body))?);
     }
     Ok(held)
 }

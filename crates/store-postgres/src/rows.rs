@@ -35,7 +35,57 @@ pub(crate) fn read_runs(rows: &[Row]) -> Done<Vec<Run>> {
     rows.iter().map(read_run).collect()
 }
 
-fn read_run(row: &Row) -> Done<Run> {
+/// The value, or nothing if a row is not what it must be: sweeps, verdicts and adoption pass over such a row.
+pub(crate) fn readable<T>(row: i64, read: Done<T>) -> Done<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(Fault::Damaged(why)) => {
+            tracing::error!(row, why, "a run's row cannot be read; it is passed over");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// A page of a pass over all rows.
+#[derive(Debug, Default)]
+pub(crate) struct PassPage {
+    /// Those that can be read.
+    pub(crate) runs: Vec<Run>,
+    /// How many cannot.
+    pub(crate) unreadable: u32,
+    /// Rows of either kind.
+    pub(crate) seen: u32,
+    /// The last row of either kind.
+    pub(crate) last: i64,
+}
+
+/// The page after a row, for a pass.
+pub(crate) async fn pass_page(conn: &Client, after: i64, limit: u32) -> Done<PassPage> {
+    let mut page = PassPage { last: after, ..PassPage::default() };
+    for row in query(conn, sql::RUN_PAGE_UP, values_of![after, i64::from(limit)]).await? {
+        page.last = get(&row, 0)?;
+        page.seen += 1;
+        match readable(page.last, read_run(&row))? {
+            Some(run) => page.runs.push(run),
+            None => page.unreadable += 1,
+        }
+    }
+    Ok(page)
+}
+
+/// These runs, in their order; what cannot be read is left out.
+pub(crate) async fn readable_by_seq(conn: &Client, rows: Vec<i64>) -> Done<Vec<Run>> {
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in query(conn, sql::RUN_BY_SEQ, values_of![rows]).await? {
+        runs.extend(readable(get(&row, 0)?, read_run(&row))?);
+    }
+    let place: std::collections::HashMap<i64, usize> = rows.iter().enumerate().map(|(i, seq)| (*seq, i)).collect();
+    runs.sort_by_key(|run| place.get(&run.seq).copied());
+    Ok(runs)
+}
+
+pub(crate) fn read_run(row: &Row) -> Done<Run> {
     let wall = |i: usize| get::<Option<i64>>(row, i).map(|at| at.map(Wall));
     let holder = match (get::<Option<i64>>(row, 21)?, get::<Option<i64>>(row, 22)?) {
         (Some(worker), Some(incarnation)) => {

@@ -44,21 +44,38 @@ enum Conflict {
     Replace,
 }
 
-/// Makes runs of what was submitted, oldest first, at most `limit`. Whether there may be more.
-pub(crate) async fn take(tx: &mut Tx<'_>, limit: u32) -> Done<bool> {
+/// What became of submissions.
+pub(crate) struct Taken {
+    /// There may be more.
+    pub(crate) more: bool,
+    /// Of which no run was made, since somebody else was first.
+    pub(crate) not_made: u64,
+}
+
+/// Makes runs of what was submitted, oldest first, at most `limit`.
+pub(crate) async fn take(tx: &mut Tx<'_>, limit: u32) -> Done<Taken> {
+    let mut not_made = 0;
     let rows = tx.query(sql::SUBMISSION_TAKE, values_of![i64::from(limit)]).await?;
     for row in &rows {
         let id = RunId(get(row, 0)?);
         match read(tx, row).await? {
-            Ok(request) => {
-                if let Err(refused) = create(tx, &request).await? {
+            Ok(request) => match create(tx, &request).await? {
+                Ok(created) => {
+                    let instead = created.runs.first().map(|one| one.run.id).filter(|made| *made != id);
+                    if let Some(instead) = instead {
+                        not_made += 1;
+                        tracing::warn!(%id, %instead, "a submitted run was not made: its key was taken meanwhile");
+                    }
+                }
+                Err(refused) => {
+                    not_made += 1;
                     tracing::warn!(%id, %refused, "a submitted run was not made");
                 }
-            }
+            },
             Err(why) => tracing::error!(%id, %why, "a submitted run cannot be read and was not made"),
         }
     }
-    Ok(rows.len() == limit as usize)
+    Ok(Taken { more: rows.len() == limit as usize, not_made })
 }
 
 async fn read(tx: &mut Tx<'_>, row: &Row) -> Done<Result<CreateRequest, serde_json::Error>> {

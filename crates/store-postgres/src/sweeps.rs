@@ -9,11 +9,12 @@ use crate::fault::{Answer, Done};
 use crate::lease::lease_rows;
 use crate::reader::Reader;
 use crate::report::queue_ttl;
-use crate::rows::{observed, run_page, runs_by_seq, stored};
+use crate::rows::{observed, pass_page, readable, readable_by_seq, runs_by_seq, stored};
 use crate::tx::Tx;
 use crate::value::{get, query, single, small, values_of};
 use crate::{keys, output, serial, sql, subject, submit, workers};
 use async_trait::async_trait;
+use outlive_core::run::Run;
 use outlive_core::{Millis, Observed, QueueId, State, Wall, WorkerId};
 use outlive_store::{Commit, Expiry, LeaseCursor, LeaseRow, Page, StoreError, Swept};
 
@@ -25,6 +26,30 @@ const RECOVERIES_KEPT: Millis = Millis::hours(90 * 24);
 const ERRANDS_KEPT: Millis = Millis::hours(1);
 /// Rows that a keyed pass looks at for each one that it may delete.
 const LOOKED_AT: u32 = 8;
+
+/// Rows of replicas that wrote nothing for so long, and are nobody's home.
+const REPLICAS_KEPT: Millis = Millis::hours(7 * 24);
+
+/// Passes that one replica at a time does.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Due = 1,
+    Expiry = 2,
+    Audit = 3,
+    Retention = 4,
+    Workers = 5,
+}
+
+/// Whether this batch does the phase; another replica's batch may be at it. It has it to its end.
+async fn is_own(tx: &mut Tx<'_>, phase: Phase) -> Done<bool> {
+    let own = single::<bool>(tx.conn, sql::SWEEP_OWN, values_of![phase as i64]).await?;
+    Ok(own.unwrap_or(false))
+}
+
+/// What a phase says that another replica does now.
+fn not_owner() -> Swept {
+    Swept { not_owner: true, ..Swept::default() }
+}
 
 /// The observed clock goes forward.
 pub(crate) struct AdvanceObserved(pub(crate) Observed);
@@ -58,15 +83,23 @@ impl Op for Due {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
-        let more = submit::take(tx, self.0).await?;
+        if !is_own(tx, Phase::Due).await? {
+            return Ok(Ok(not_owner()));
+        }
+        let submit::Taken { more, not_made } = submit::take(tx, self.0).await?;
         let now = tx.now.0;
         let rows = tx.query(sql::RUN_DUE, values_of![now, i64::from(self.0)]).await?;
         let seqs = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
-        let mut swept = Swept { more: more || seqs.len() == self.0 as usize, ..Swept::default() };
+        let mut swept = Swept { more: more || seqs.len() == self.0 as usize, lost_race: not_made, ..Swept::default() };
         tx.lock_seqs(&seqs).await?;
         tx.load_means(&seqs).await?;
         for seq in seqs {
-            let Some(run) = tx.run_by_seq(seq).await? else { continue };
+            let Some(run) = readable(seq, tx.run_by_seq(seq).await)? else {
+                swept.found += 1;
+                swept.failed += 1;
+                continue;
+            };
+            let Some(run) = run else { continue };
             swept.found += 1;
             let policy = tx.policy(run.queue)?;
             let ttl = if run.state == State::Scheduled { queue_ttl(tx, &run, &policy).await? } else { None };
@@ -103,12 +136,20 @@ impl Op for Expire {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
+        if !is_own(tx, Phase::Expiry).await? {
+            return Ok(Ok(not_owner()));
+        }
         let ids: Vec<_> = self.0.iter().map(|expiry| expiry.id).collect();
         tx.lock_ids(&ids).await?;
         let mut swept = Swept::default();
         for expiry in &self.0 {
             swept.found += 1;
-            let Some(run) = tx.run_by_id(expiry.id).await? else { continue };
+            let found = tx.run_by_id(expiry.id).await;
+            let Some(run) = readable(0, found)? else {
+                swept.failed += 1;
+                continue;
+            };
+            let Some(run) = run else { continue };
             let mut edit = Edit::new(run);
             let Some(change) = edit.run.expire_unclaimed(&expiry.because, tx.now) else { continue };
             edit.apply(tx, change).await?;
@@ -134,7 +175,7 @@ pub(crate) async fn leases_after(
         found.iter().map(|row| Ok((WorkerId(get(row, 0)?), get(row, 1)?))).collect::<Done<Vec<LeaseCursor>>>()?;
     let last = places.last().copied();
     let next = last.filter(|_| places.len() == limit as usize);
-    let runs = runs_by_seq(reader.conn(), places.into_iter().map(|(_, seq)| seq).collect()).await?;
+    let runs = readable_by_seq(reader.conn(), places.into_iter().map(|(_, seq)| seq).collect()).await?;
     Ok(Page { rows: lease_rows(reader, runs).await?, next })
 }
 
@@ -151,36 +192,62 @@ impl Op for AuditWaiting {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
+        if !is_own(tx, Phase::Audit).await? {
+            return Ok(Ok(not_owner()));
+        }
         let limit = self.0;
         let mut repaired = audit_slots(tx, limit).await?;
         tx.flush().await?;
-        let page = run_page(tx.conn, sql::RUN_PAGE_UP, tx.cache.cursors.audit, limit).await?;
-        let ended = page.len() < limit as usize;
-        for run in page {
-            tx.cache.cursors.audit = run.seq;
+        let page = pass_page(tx.conn, tx.cache.cursors.audit, limit).await?;
+        let ended = page.seen < limit;
+        let mut failed = u64::from(page.unreadable);
+        tx.cache.cursors.audit = page.last;
+        // What a queued run's options say of its clock is asked once for the page.
+        let unlimited: Vec<i64> = page.runs.iter().filter(|run| may_lack_its_clock(run)).map(|run| run.seq).collect();
+        tx.load_means(&unlimited).await?;
+        for run in page.runs {
             if run.state.is_terminal() {
                 continue;
             }
-            tx.class(run.class).await?;
-            if run.lacks_its_clock() {
-                repaired += u64::from(audit_clock(tx, run.seq).await?);
-            }
-            repaired += u64::from(serial::audit_run(tx, &run).await?) + u64::from(subject::audit_run(tx, &run).await?);
-            if run.state == State::Queued && run.serial_key.is_none() && (run.blocked || run.key.is_some()) {
-                repaired += u64::from(audit_wait(tx, run.seq).await?);
+            if readable(run.seq, audit_row(tx, &run).await.map(|wrong| repaired += wrong))?.is_none() {
+                failed += 1;
             }
         }
+        tx.cache.cursors.audit_failed += failed;
         if ended {
             tx.cache.cursors.audit = 0;
-            repaired += correct_counts(tx).await?;
+            // What could not be read may be one of those that are counted.
+            if std::mem::take(&mut tx.cache.cursors.audit_failed) == 0 {
+                repaired += correct_counts(tx).await?;
+            }
         }
-        let swept = Swept { found: repaired, acted: repaired, more: !ended, ..Swept::default() };
+        let swept = Swept { found: repaired + failed, acted: repaired, failed, more: !ended, ..Swept::default() };
         Ok(Ok(swept))
     }
 
     fn finish(&self, answer: &mut Swept, _: &Tx<'_>, hints: Commit) {
         answer.commit = hints;
     }
+}
+
+/// Of a run that waits for its first claim only its options, or its queue, say whether it has a clock.
+fn may_lack_its_clock(run: &Run) -> bool {
+    run.state == State::Queued && run.epoch.0 == 0 && run.due_at.is_none()
+}
+
+/// One run that has not ended; how much of it was wrong.
+async fn audit_row(tx: &mut Tx<'_>, run: &Run) -> Done<u64> {
+    tx.class(run.class).await?;
+    let policy = tx.policy(run.queue)?;
+    let mut repaired = 0;
+    if run.lacks_its_clock() || (may_lack_its_clock(run) && queue_ttl(tx, run, &policy).await?.is_some()) {
+        repaired += u64::from(audit_clock(tx, run.seq).await?);
+    }
+    repaired += u64::from(serial::audit_run(tx, run).await?) + u64::from(subject::audit_run(tx, run).await?);
+    if run.state == State::Queued && run.serial_key.is_none() && (run.blocked || run.key.is_some()) {
+        repaired += u64::from(audit_wait(tx, run.seq).await?);
+    }
+    Ok(repaired)
 }
 
 /// Winds up the clock of a run that has not ended.
@@ -259,6 +326,9 @@ impl Op for Retention {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
+        if !is_own(tx, Phase::Retention).await? {
+            return Ok(Ok(not_owner()));
+        }
         let mut swept = Swept::default();
         let expired = [
             (sql::EVENT_EXPIRE, EVENTS_KEPT),
@@ -266,6 +336,7 @@ impl Op for Retention {
             (sql::WORKER_GONE_EXPIRE, RECOVERIES_KEPT),
             (sql::IDEMPOTENCY_EXPIRE, IDEMPOTENCY_KEPT),
             (sql::ERRAND_EXPIRE, ERRANDS_KEPT),
+            (sql::REPLICA_EXPIRE, REPLICAS_KEPT),
         ];
         let before = (tx.now - EVENTS_KEPT).0;
         let rows = tx.query(sql::FEED_EXPIRE, values_of![before, i64::from(self.0)]).await?;
@@ -296,10 +367,15 @@ async fn retain_runs(tx: &mut Tx<'_>, limit: u32, swept: &mut Swept) -> Done<()>
     let Some(youngest) = kept.min().map(|kept| tx.now - kept) else { return Ok(()) };
     let most = limit.saturating_mul(LOOKED_AT);
     tx.flush().await?;
-    let page = run_page(tx.conn, sql::RUN_PAGE_UP, tx.cache.cursors.retention, most).await?;
-    let mut ended = page.len() < most as usize;
+    let page = pass_page(tx.conn, tx.cache.cursors.retention, most).await?;
+    let mut ended = page.seen < most;
+    swept.found += u64::from(page.unreadable);
+    swept.failed += u64::from(page.unreadable);
+    if page.runs.is_empty() {
+        tx.cache.cursors.retention = page.last;
+    }
     let (mut acted, mut gone) = (0, Vec::new());
-    for run in page {
+    for run in page.runs {
         if run.created_at > youngest {
             ended = true;
             break;
@@ -383,6 +459,9 @@ impl Op for WorkerGc {
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Swept, StoreError> {
+        if !is_own(tx, Phase::Workers).await? {
+            return Ok(Ok(not_owner()));
+        }
         let page = workers::sweep_page(tx, self.limit).await?;
         let mut swept = Swept { more: page.len() == self.limit as usize, ..Swept::default() };
         tx.cache.cursors.worker = page.last().filter(|_| swept.more).map_or(0, |row| row.id.0);

@@ -10,7 +10,7 @@ use crate::flush;
 use crate::loaded::{Body, Line, Loaded, Means};
 use crate::pending::Pending;
 use crate::ready::{Place, Ready};
-use crate::rows::{from_text, json, read_runs, slot_of};
+use crate::rows::{from_text, json, read_run, slot_of};
 use crate::serial::Slot;
 use crate::sql;
 use crate::subject::{self, Moved};
@@ -330,9 +330,21 @@ impl Tx<'_> {
     }
 
     pub(crate) async fn take_runs(&mut self, rows: &[Row]) -> Done<()> {
-        for run in read_runs(rows)? {
-            self.class(run.class).await?;
-            self.loaded.put(run);
+        for row in rows {
+            let seq: i64 = get(row, 0)?;
+            let read = match read_run(row) {
+                Ok(run) => self.class(run.class).await.map(|_| run),
+                Err(fault) => Err(fault),
+            };
+            match read {
+                Ok(run) => self.loaded.put(run),
+                // Only who asks for it is told: it is nobody else's matter in this batch.
+                Err(Fault::Damaged(why)) => {
+                    self.loaded.ids.insert(RunId(get(row, 1)?), Some(seq));
+                    self.loaded.unreadable.insert(seq, why);
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
     }
@@ -370,12 +382,14 @@ impl Tx<'_> {
     pub(crate) async fn run_by_id(&mut self, id: RunId) -> Done<Option<Run>> {
         self.lock_ids(&[id]).await?;
         let seq = self.loaded.ids.get(&id).copied().flatten();
+        seq.map_or(Ok(()), |seq| self.loaded.must_be_readable(seq))?;
         Ok(seq.and_then(|seq| self.loaded.runs.get(&seq)).cloned())
     }
 
     /// The run, locked, if it is there.
     pub(crate) async fn run_by_seq(&mut self, seq: i64) -> Done<Option<Run>> {
         self.lock_seqs(&[seq]).await?;
+        self.loaded.must_be_readable(seq)?;
         Ok(self.loaded.runs.get(&seq).cloned())
     }
 
@@ -410,13 +424,12 @@ impl Tx<'_> {
             self.flush().await?;
         }
         for row in query(self.conn, sql::LEASE_BODY, values_of![missing]).await? {
-            let body = Body {
-                input: outlive_core::Json::parse(get(&row, 1)?)?,
-                options: from_text(get(&row, 2)?)?.unwrap_or_default(),
-                checkpoint: json(get(&row, 3)?)?,
-                resume_data: json(get(&row, 4)?)?.filter(|data| !data.is_null()),
-            };
-            self.loaded.bodies.insert(get(&row, 0)?, body);
+            let seq = get(&row, 0)?;
+            match Body::read(&row) {
+                Ok(body) => drop(self.loaded.bodies.insert(seq, body)),
+                Err(Fault::Damaged(why)) => drop(self.loaded.unreadable.insert(seq, why)),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
     }
@@ -430,13 +443,20 @@ impl Tx<'_> {
         if self.pending.concerns(&missing) {
             self.flush().await?;
         }
+        let read = |row: &Row| {
+            Ok(Means {
+                options: from_text(get(row, 1)?)?.unwrap_or_default(),
+                checkpoint: json(get(row, 2)?)?,
+                progress: from_text(get(row, 3)?)?,
+            })
+        };
         for row in query(self.conn, sql::MEANS, values_of![missing]).await? {
-            let means = Means {
-                options: from_text(get(&row, 1)?)?.unwrap_or_default(),
-                checkpoint: json(get(&row, 2)?)?,
-                progress: from_text(get(&row, 3)?)?,
-            };
-            self.loaded.means.insert(get(&row, 0)?, means);
+            let seq = get(&row, 0)?;
+            match read(&row) {
+                Ok(means) => drop(self.loaded.means.insert(seq, means)),
+                Err(Fault::Damaged(why)) => drop(self.loaded.unreadable.insert(seq, why)),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
     }
@@ -444,6 +464,7 @@ impl Tx<'_> {
     /// The same, of one run.
     pub(crate) async fn means(&mut self, seq: i64) -> Done<Means> {
         self.load_means(&[seq]).await?;
+        self.loaded.must_be_readable(seq)?;
         Ok(self.loaded.means.get(&seq).cloned().unwrap_or_default())
     }
 }

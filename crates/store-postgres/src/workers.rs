@@ -5,15 +5,16 @@ use crate::fault::{Answer, Done, Fault};
 use crate::lease::lease_row;
 use crate::needs::Needs;
 use crate::reader::Reader;
-use crate::rows::{observed, stored, to_text};
+use crate::rows::{observed, to_text};
 use crate::sql;
 use crate::tx::Tx;
-use crate::value::{Param, get, plain, query, values_of};
+use crate::value::{Param, column, get, plain, query, values_of};
 use async_trait::async_trait;
 use outlive_core::class::WorkerProfile;
 use outlive_core::feed::{FeedEvent, WorkerEdge};
 use outlive_core::{Holder, HomeSeq, Incarnation, Millis, Reason, ReplicaId, Wall, WorkerId};
 use outlive_store::{Opened, Presence, RegisterError, Registered, Registration, StoreError, WorkerMark, WorkerRow};
+use std::collections::BTreeSet;
 use tokio_postgres::{Client, Row};
 
 /// A worker with the secret of its state folder, which no caller gets.
@@ -115,7 +116,7 @@ impl Op for Registration {
             return Ok(Ok(Registered { worker, resumed: false, replaced: None, same_state_folder: true }));
         };
         let (row, id) = (&old.row, old.row.id);
-        tx.loaded.guards.remove(&id);
+        tx.loaded.forget_worker(id);
         if row.instance == self.instance {
             update(tx, self, row.incarnation, row.draining, row.session_open, row).await?;
             let worker = reread(tx, id).await?;
@@ -210,22 +211,48 @@ impl Op for OpenSession {
 
     fn needs<'c>(&'c self, needs: &mut Needs<'c>) {
         needs.closing.insert(self.holder.worker);
+        needs.opening.insert(self.holder.worker);
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Option<Opened>, StoreError> {
         // Claims for the old home have been committed, or will find that it is not the home any more.
-        tx.guard_locked(self.holder.worker).await?;
-        let current = worker(tx.conn, self.holder.worker).await?;
+        let id = self.holder.worker;
+        tx.guard_locked(id).await?;
+        let (known, holds) = (tx.loaded.opening.remove(&id), tx.loaded.holds.remove(&id));
+        let current = match known {
+            Some(row) => Some(row),
+            None => {
+                tx.flush().await?;
+                worker(tx.conn, id).await?
+            }
+        };
         let Some(row) = current.filter(|row| row.holder() == self.holder && !row.left) else { return Ok(Ok(None)) };
         if !row.session_open {
             tell(tx, &row, WorkerEdge::Online, None);
         }
-        let (now, armed) = (tx.now.0, stored(tx.observed));
-        let home = values_of![self.holder.worker.0, self.replica.0, now, armed];
-        tx.execute(sql::WORKER_HOME, home).await?;
-        tx.loaded.guards.remove(&self.holder.worker);
-        let worker = reread(tx, self.holder.worker).await?;
-        let runs = crate::lease::open_runs(tx, self.holder).await?;
+        let worker = WorkerRow {
+            replica: self.replica,
+            home_seq: HomeSeq(row.home_seq.0 + 1),
+            session_open: true,
+            last_heard_at: row.last_heard_at.max(tx.now),
+            rearmed: 0,
+            armed: tx.observed,
+            ..row
+        };
+        tx.pending.homes.insert(id, worker.clone());
+        if let Some(Some(guard)) = tx.loaded.guards.get_mut(&id) {
+            (guard.replica, guard.home_seq, guard.session_open) = (worker.replica, worker.home_seq, true);
+        }
+        let mut runs = Vec::new();
+        match holds {
+            Some(seqs) => {
+                for seq in seqs {
+                    let run = tx.run_by_seq(seq).await?;
+                    runs.extend(run.filter(|run| run.holder == Some(self.holder) && run.state.is_leased()));
+                }
+            }
+            None => runs = crate::lease::open_runs(tx, self.holder).await?,
+        }
         let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
         tx.load_bodies(&seqs).await?;
         let mut leases = Vec::with_capacity(runs.len());
@@ -235,6 +262,26 @@ impl Op for OpenSession {
         }
         Ok(Ok(Some(Opened { home_seq: worker.home_seq, worker, leases })))
     }
+}
+
+/// Reads at once what many openings need: the death of a replica brings a thousand of them. Their workers' rows are locked, so
+/// nothing comes to what they hold but by claims of this very batch; who has some is asked for it when its turn comes.
+pub(crate) async fn prefetch(tx: &mut Tx<'_>, opening: &BTreeSet<WorkerId>, claiming: &BTreeSet<WorkerId>) -> Done<()> {
+    if opening.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = opening.iter().map(|worker| worker.0).collect();
+    tx.loaded.opening = some(tx.conn, &ids).await?.into_iter().map(|row| (row.id, row)).collect();
+    tx.loaded.holds = opening.difference(claiming).map(|worker| (*worker, Vec::new())).collect();
+    let seqs: Vec<i64> = column(tx.conn, sql::LEASES_OF_SOME, values_of![ids]).await?;
+    tx.lock_seqs(&seqs).await?;
+    for seq in &seqs {
+        let holder = tx.loaded.runs.get(seq).filter(|run| run.state.is_leased()).and_then(|run| run.holder);
+        if let Some(held) = holder.and_then(|holder| tx.loaded.holds.get_mut(&holder.worker)) {
+            held.push(*seq);
+        }
+    }
+    tx.load_bodies(&seqs).await
 }
 
 /// A mark on a worker's row.
@@ -255,6 +302,7 @@ impl Op for Mark {
             WorkerMark::Draining(on) => tx.execute(sql::WORKER_DRAINING, values_of![id, on]).await?,
             WorkerMark::Left => {
                 tx.guard_locked(self.worker).await?;
+                tx.flush().await?;
                 let row = worker(tx.conn, self.worker).await?;
                 if let Some(row) = row.filter(|row| !row.left) {
                     tell(tx, &row, WorkerEdge::Left, Some(Reason::WorkerLeft));
@@ -263,7 +311,7 @@ impl Op for Mark {
             }
             WorkerMark::Heard(at) => tx.execute(sql::WORKER_HEARD, values_of![id, at.0]).await?,
         };
-        tx.loaded.guards.remove(&self.worker);
+        tx.loaded.forget_worker(self.worker);
         Ok(Ok(if changed == 0 { None } else { worker(tx.conn, self.worker).await? }))
     }
 }
@@ -295,7 +343,7 @@ pub(crate) async fn collect(tx: &mut Tx<'_>, row: &WorkerRow) -> Done<bool> {
     tx.execute(sql::WORKER_GONE_INSERT, values_of![row.id.0, row.profile.name.as_str(), now]).await?;
     tx.execute(sql::REQUEST_DELETE, values_of![row.id.0]).await?;
     tx.execute(sql::WORKER_DELETE, values_of![row.id.0]).await?;
-    tx.loaded.guards.remove(&row.id);
+    tx.loaded.forget_worker(row.id);
     tell(tx, row, WorkerEdge::Removed, None);
     Ok(true)
 }
@@ -305,7 +353,7 @@ pub(crate) async fn end_session(tx: &mut Tx<'_>, holder: Holder, heard: Wall, re
     tx.flush().await?;
     let open = worker(tx.conn, holder.worker).await?.filter(|row| row.holder() == holder && row.session_open);
     tx.execute(sql::WORKER_END_SESSION, values_of![holder.worker.0, holder.incarnation.0, heard.0]).await?;
-    tx.loaded.guards.remove(&holder.worker);
+    tx.loaded.forget_worker(holder.worker);
     if let Some(row) = open {
         tell(tx, &row, WorkerEdge::Offline, Some(reason));
     }

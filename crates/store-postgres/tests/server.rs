@@ -155,8 +155,16 @@ fn a_server_that_answers_before_it_is_on_disk_is_refused_and_told_what_to_do() {
 #[test]
 fn another_encoding_a_newer_schema_and_an_unreachable_server_are_refused() {
     let admin = shared().expect("a server");
-    let latin = Database::empty(admin).expect("a database");
-    latin.sql("SELECT 1").expect("an answer");
+    let here = Database::empty(admin).expect("a database");
+    let name = format!("latin_{}", here.name());
+    let encoding = "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
+    here.sql(&format!("CREATE DATABASE {name} {encoding}")).expect("a database");
+    let url = here.url().replace(here.name(), &name);
+    let (opened, looked_at) = (refusal(&url), examine(&url).unwrap_err());
+    here.sql(&format!("DROP DATABASE {name} WITH (FORCE)")).expect("it goes");
+    for why in [opened, looked_at] {
+        assert!(why.contains("encoding LATIN1") && why.contains("UTF8"), "{why}");
+    }
     let newer = database();
     newer.sql("INSERT INTO outlive.schema_history (version, name) VALUES (99, 'later')").expect("a row");
     assert!(refusal(&newer.url()).contains("newer version"));

@@ -171,3 +171,17 @@ fn an_application_s_role_needs_no_right_but_to_call_it() {
     assert_eq!(runs(&store).len(), 1);
     database.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).expect("no role");
 }
+
+#[test]
+fn a_key_that_is_taken_before_its_run_is_made_keeps_its_run_and_the_sweep_counts_it() {
+    let (database, store) = world();
+    let first = submit(&database, r#"'a', 'null', '{"key": "k"}'"#);
+    assert_eq!(runs(&store).len(), 1);
+    // As if it had been free still when the second one was submitted.
+    database.sql("UPDATE outlive.run SET key = 'other'").expect("a row");
+    submit(&database, r#"'a', 'null', '{"key": "k"}'"#);
+    database.sql("UPDATE outlive.run SET key = 'k'").expect("a row");
+    let swept = runtime().block_on(store.due(100)).expect("a sweep");
+    assert_eq!((swept.lost_race, swept.acted), (1, 0));
+    assert_eq!(runs(&store).iter().map(|row| row.run.id).collect::<Vec<_>>(), [first]);
+}

@@ -68,6 +68,16 @@ pub fn examine(location: &StoreLocation) -> Result<StoreState, String> {
     }
 }
 
+pub use outlive_store_postgres::{History, Survey};
+
+/// What somebody who runs a server on this database should know. Changes nothing; takes a few seconds at most.
+///
+/// # Errors
+/// Why the database cannot be reached or read.
+pub async fn survey(url: &str) -> Result<Survey, String> {
+    outlive_store_postgres::survey(url, &SystemClock, outlive_api::clock::nanos).await
+}
+
 /// Saves a store in a file, whether a server writes it meanwhile or not: all that was acknowledged before this began.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ mod suspended {
 mod token;
 mod view;
 
-pub use app::{Backend, Restoring, backup, examine};
+pub use app::{Backend, History, Restoring, Survey, backup, examine, survey};
 pub use openapi::openapi;
 pub use outlive_store::{Backup, Restored, StoreError, StoreState};
 pub use start::{Config, Server, StartError, StoreLocation, start, start_on};

@@ -60,6 +60,7 @@ mod sql;
 mod store;
 mod subject;
 mod submit;
+mod survey;
 mod sweeps;
 mod tls;
 mod tx;
@@ -72,3 +73,4 @@ mod plans;
 
 pub use examine::examine;
 pub use store::{Options, PostgresStore, Time};
+pub use survey::{History, Survey, survey};

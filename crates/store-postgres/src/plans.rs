@@ -67,8 +67,9 @@ const SEEKS: &[(&str, &str)] = &[
     ("worker_adopt_page", "worker_home"),
 ];
 
-/// What is no query, or prepares nothing.
-const COMMANDS: &[&str] = &["begin", "begin_read", "commit", "listen", "rollback"];
+/// What is no query, or prepares nothing; and what `doctor` asks once, of the server and not of tables that grow.
+const COMMANDS: &[&str] =
+    &["begin", "begin_read", "commit", "listen", "rollback", "survey", "survey_commit", "survey_history"];
 
 /// Rows as a store has them after some time: of an empty table, nothing is worth an index.
 const FULL: &str = "

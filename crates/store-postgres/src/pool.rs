@@ -84,9 +84,9 @@ async fn look_at(conn: &Client, timeline: &Timeline, signs: &Signs) -> Done<()> 
 
 /// What a server says of itself.
 pub(crate) struct Facts {
-    version: i64,
+    pub(crate) version: i64,
     encoding: String,
-    synchronous_commit: String,
+    pub(crate) synchronous_commit: String,
     pub(crate) fsync: bool,
     standby: bool,
 }

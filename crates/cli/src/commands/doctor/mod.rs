@@ -3,7 +3,8 @@
 //! ```text
 //!   machine (disk, clock, files, groups, jitter) ─┐
 //!   server  (port, version, judge, phases)       ─┼─► measurements ─► judge: pure, one function each ─► findings
-//!   store   (a file that no server has open)     ─┘
+//!   store   (a file that no server has open;     ─┘
+//!            a database, and the way to it)
 //! ```
 //!
 //! Nothing is changed: what is made for a measurement is removed after it.
@@ -11,6 +12,7 @@
 mod finding;
 mod jitter;
 mod machine;
+mod postgres;
 mod server;
 mod store;
 
@@ -28,6 +30,7 @@ use std::path::PathBuf;
     before_help = "Examples:
   outlive doctor                                            where a server or worker runs, or is to run
   outlive doctor --store sqlite:/var/lib/outlive/outlive.db
+  outlive doctor --store postgres://outlive@db/outlive      version, durability, rights, connections, clock, commits
   outlive doctor -o json | jq '.[] | select(.verdict != \"ok\")'
 ",
     after_help = "Exit code: 0 if nothing must be changed, 1 if something must. Takes about three seconds."
@@ -63,6 +66,9 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     let mut findings = server::findings(&seen, address);
     let folder = store::folder(&location);
     findings.extend(store::findings(&location, seen.store_is_open_here(&location, is_local(&client))));
+    if let StoreLocation::Postgres(url) = &location {
+        findings.extend(postgres::findings(&super::server::without_password(url), &outlive_server::survey(url).await));
+    }
     let state_dir = args.state_dir;
     let machine = tokio::task::spawn_blocking(move || machine::findings(&folder, &state_dir));
     findings.extend(machine.await.map_err(|e| Failure::failed(format!("the examination failed: {e}")))?);

@@ -1,0 +1,1 @@
+SELECT generation, timeline FROM outlive.meta WHERE id = 1

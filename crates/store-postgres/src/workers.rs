@@ -219,12 +219,11 @@ impl Op for OpenSession {
         let id = self.holder.worker;
         tx.guard_locked(id).await?;
         let (known, holds) = (tx.loaded.opening.remove(&id), tx.loaded.holds.remove(&id));
-        let current = match known {
-            Some(row) => Some(row),
-            None => {
-                tx.flush().await?;
-                worker(tx.conn, id).await?
-            }
+        let current = if known.is_some() {
+            known
+        } else {
+            tx.flush().await?;
+            worker(tx.conn, id).await?
         };
         let Some(row) = current.filter(|row| row.holder() == self.holder && !row.left) else { return Ok(Ok(None)) };
         if !row.session_open {

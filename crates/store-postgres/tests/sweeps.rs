@@ -48,7 +48,7 @@ fn the_row_of_a_replica_goes_when_nobody_has_had_its_seat_for_a_week_and_it_is_n
         for name in ["gone", "home", "told", "here"] {
             w.store.join(name, "").await.unwrap();
         }
-        let session = w.worker("w").await;
+        w.worker("w").await;
         let names = || database.sql("SELECT string_agg(name, ' ' ORDER BY id) FROM outlive.replica").unwrap();
         let number = |name: &str| format!("(SELECT id FROM outlive.replica WHERE name = '{name}')");
         database.sql(&format!("UPDATE outlive.worker SET replica = {}", number("home"))).unwrap();
@@ -65,7 +65,6 @@ fn the_row_of_a_replica_goes_when_nobody_has_had_its_seat_for_a_week_and_it_is_n
         w.pass(Millis::hours(1) + Millis(1));
         w.store.retention(100).await.unwrap();
         assert_eq!(names(), "home told here", "somebody's home, and one that is to be told something");
-        drop(session);
         database.sql("UPDATE outlive.worker SET session_open = false; DELETE FROM outlive.errand").unwrap();
         w.store.retention(100).await.unwrap();
         assert_eq!(names(), "here");

@@ -316,9 +316,23 @@ impl Stage {
         workers.into_iter().filter(|w| w.status == "online").map(|w| (w.name, w.incarnation)).collect()
     }
 
+    /// As a supervisor does: a replica that ended since its database had no connection left is started again.
+    fn supervise(&self) {
+        for (number, seat) in self.seats.iter().enumerate() {
+            let has_ended = seat.process.borrow_mut().as_mut().is_some_and(Process::has_ended);
+            if has_ended && let Err(error) = self.serve(number) {
+                self.note(&error);
+            }
+        }
+    }
+
     /// Waits until every replica answers and could judge, and every agent is online.
     pub(super) async fn settle(&self) -> Result<(), String> {
-        self.until("all replicas answer", async |s| s.are_ready().await).await?;
+        self.until("all replicas answer", async |s| {
+            s.supervise();
+            s.are_ready().await
+        })
+        .await?;
         self.until("all workers are online", async |s| {
             let online = s.online().await;
             for agent in &s.agents {

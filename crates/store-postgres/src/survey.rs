@@ -134,10 +134,9 @@ async fn hears(conn: &Client, config: &Config, tls: tls::Tls) -> bool {
         let mut told = false;
         loop {
             tokio::select! {
-                message = messages.next() => match message?.ok()? {
-                    // Any will do: replicas tell each other things on it, too.
-                    AsyncMessage::Notification(_) => return Some(()),
-                    _ => {}
+                // Any will do: replicas tell each other things on it, too.
+                message = messages.next() => if let AsyncMessage::Notification(_) = message?.ok()? {
+                    return Some(());
                 },
                 done = &mut listening, if !told => {
                     done.ok()?;

@@ -20,6 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// A host.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the host, which the faults change one by one"
+)]
 pub(crate) struct Host {
     pub index: usize,
     /// Its clocks show world time and this: no two hosts agree.

@@ -27,6 +27,7 @@ pub(crate) enum Order {
 pub(crate) type Answer = Result<(Vec<WireResult>, Vec<Order>), ()>;
 
 type Deliver = Box<dyn FnOnce(&mut World, Vec<Lease>)>;
+type Then = Box<dyn FnOnce(&mut World, Answer)>;
 
 /// A poll that is open.
 struct Waiter {
@@ -98,14 +99,7 @@ pub(super) fn polls_here(w: &mut World, holder: Holder, then: impl FnOnce(&mut W
 }
 
 /// A long poll for work.
-pub(crate) fn claim(
-    w: &mut World,
-    holder: Holder,
-    request: Uuid,
-    max: u32,
-    wait: u64,
-    then: Box<dyn FnOnce(&mut World, Vec<Lease>)>,
-) {
+pub(crate) fn claim(w: &mut World, holder: Holder, request: Uuid, max: u32, wait: u64, then: Deliver) {
     polls_here(w, holder, move |w, current| {
         if !current {
             return then(w, Vec::new());
@@ -178,13 +172,7 @@ pub(crate) fn hangs_up(w: &mut World, holder: Holder) {
 }
 
 /// A batch of items, and a beat with it.
-pub(crate) fn report(
-    w: &mut World,
-    holder: Holder,
-    items: Vec<Item>,
-    beat: Option<Vec<HeldInfo>>,
-    then: Box<dyn FnOnce(&mut World, Answer)>,
-) {
+pub(crate) fn report(w: &mut World, holder: Holder, items: Vec<Item>, beat: Option<Vec<HeldInfo>>, then: Then) {
     let here = w.server.engine.session(holder, w.mono()).is_some();
     if here || !w.is_cluster() {
         return polls_here(w, holder, move |w, current| {
@@ -210,14 +198,7 @@ pub(crate) fn report(
 }
 
 /// `elsewhere`: its home is another replica, which is told what it holds.
-fn reported(
-    w: &mut World,
-    holder: Holder,
-    items: Vec<Item>,
-    beat: Option<Vec<HeldInfo>>,
-    elsewhere: bool,
-    then: Box<dyn FnOnce(&mut World, Answer)>,
-) {
+fn reported(w: &mut World, holder: Holder, items: Vec<Item>, beat: Option<Vec<HeldInfo>>, elsewhere: bool, then: Then) {
     let items: Vec<WireItem> = items.into_iter().map(WireItem::from).collect();
     session::report(w, holder, items, false, move |w, results| {
         let held = beat.clone().unwrap_or_default();
@@ -238,13 +219,7 @@ fn reported(
 }
 
 /// What a worker whose home is another replica should be told, by the rows alone; its home is told what it holds.
-fn from_rows(
-    w: &mut World,
-    holder: Holder,
-    held: Vec<HeldInfo>,
-    results: Vec<WireResult>,
-    then: Box<dyn FnOnce(&mut World, Answer)>,
-) {
+fn from_rows(w: &mut World, holder: Holder, held: Vec<HeldInfo>, results: Vec<WireResult>, then: Then) {
     w.job(move |w| {
         let rows = store::now(w.server.db.store.leases_of(holder));
         w.reply(move |w| {

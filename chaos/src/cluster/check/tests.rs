@@ -131,7 +131,7 @@ fn a_stale_write_and_overlap_are_found() {
 
 #[test]
 fn a_checkpoint_that_was_acknowledged_and_is_gone_is_found() {
-    let found = with(|_, seen| drop(seen.notes.from.insert(Epoch(2), 0)));
+    let found = with(|_, seen| _ = seen.notes.from.insert(Epoch(2), 0));
     assert!(found.contains(&Finding::CheckpointLost(id(), Epoch(2), 2, 0)), "{found:?}");
     assert!(!with(|_, seen| seen.checkpoint = None).is_empty());
 }

@@ -142,7 +142,7 @@ impl Engine {
             Input::Audit(info) => self.audit(info, now),
             Input::Seen(leases) => self.seen(&leases),
             Input::Rows(rows) => self.rows(rows, now),
-            Input::Noted(notes) => notes.into_iter().for_each(|note| self.noted(note, now)),
+            Input::Noted(notes) => notes.iter().for_each(|note| self.noted(note, now)),
             Input::RowUnwritten => self.row_unwritten(),
             Input::Homes(homes) => self.homes(&homes),
             Input::HomesUnread => self.homes_unread(),

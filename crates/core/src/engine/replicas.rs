@@ -288,11 +288,11 @@ impl Engine {
             self.effects.push(Effect::ReadHomes);
         }
         for note in notes {
-            self.noted(note, now);
+            self.noted(&note, now);
         }
     }
 
-    pub(super) fn noted(&mut self, note: Note, now: Mono) {
+    pub(super) fn noted(&mut self, note: &Note, now: Mono) {
         if let Some(home_seq) = note.opened {
             return self.moved(note.holder, home_seq);
         }

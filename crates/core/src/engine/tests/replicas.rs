@@ -94,7 +94,7 @@ fn what_another_replica_heard_of_a_worker_puts_its_verdict_off() {
         c.pass(1_000);
         c.world.put(Input::Heard(holder(2), None));
         c.peer_writes(|row| {
-            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }]
+            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }];
         });
     }
     assert_eq!(c.world.engine.leases(holder(1)).len(), 1);
@@ -115,7 +115,7 @@ fn a_session_that_opened_elsewhere_is_not_judged_here_any_more() {
     c.world.beat(1, 1, 0, &[1]);
     c.world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
     c.peer_writes(|row| {
-        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(10), named: Vec::new() }]
+        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(10), named: Vec::new() }];
     });
     c.world.put(Input::Moved(holder(9), HomeSeq(1)));
     let effects = c.pass(60_000);
@@ -283,7 +283,7 @@ fn a_row_that_does_not_change_keeps_nobody_alive() {
     c.world.session(1, vec![info(7, policy())]);
     c.world.beat(1, 1, 3, &[7]);
     c.peer_writes(|row| {
-        row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }]
+        row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }];
     });
     assert_eq!(verdicts(&c.pass(15_000)).len(), 1);
 }

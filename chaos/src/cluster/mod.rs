@@ -18,7 +18,7 @@
 //! | `clients` | who asks, polls, reads and follows meanwhile |
 //! | `sampler` | looks into the store |
 //! | `collect` | what is there at the end |
-//! | [`check`] | what must hold |
+//! | [`mod@check`] | what must hold |
 //! | [`report`] | what came of it |
 //! | [`twin`] | broken ones, which the check must find |
 

@@ -16,7 +16,7 @@
 //! | [`room`] | whether the disk has room for new runs |
 //! | [`invariants`] | what must hold whatever happens |
 //! | [`stamps`] | whether two attempts of a run executed at once, by what they stamped themselves |
-//! | [`print`] | what the commands of tests print, byte by byte, and note |
+//! | [`mod@print`] | what the commands of tests print, byte by byte, and note |
 
 pub mod budget;
 pub mod class;

@@ -3,6 +3,7 @@
 use crate::host::Work;
 use crate::queue::Owner;
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::server::routes::{self, NAMESPACE};
 use crate::store::{now, sure};
 use crate::world::World;
@@ -31,9 +32,9 @@ pub(crate) struct Clients {
 }
 
 /// The queues, with what is special about each. A worker of all of them is judged by several TTLs at once.
-pub(crate) fn queues() -> [(&'static str, QueuePolicy); 4] {
+pub(crate) fn queues(scenario: &Scenario) -> Vec<(&'static str, QueuePolicy)> {
     let base = QueuePolicy { cancel_grace: Millis::secs(2), ..QueuePolicy::default() };
-    [
+    let mut queues = vec![
         ("main", base.clone()),
         ("quick", QueuePolicy { lease_ttl: Millis::secs(3), max_running: Some(3), ..base.clone() }),
         (
@@ -45,8 +46,11 @@ pub(crate) fn queues() -> [(&'static str, QueuePolicy); 4] {
                 ..base.clone()
             },
         ),
-        ("long", QueuePolicy { lease_ttl: Millis::secs(60), ..base }),
-    ]
+    ];
+    if scenario.long {
+        queues.push(("long", QueuePolicy { lease_ttl: Millis::secs(60), ..base }));
+    }
+    queues
 }
 
 impl Clients {
@@ -98,7 +102,7 @@ fn lane(w: &World, name: &str, kind: &str, policy: QueuePolicy) -> (ClassId, Que
 
 /// Makes the queues, and begins.
 pub(crate) fn start(w: &mut World) {
-    for (name, policy) in queues() {
+    for (name, policy) in queues(w.scenario) {
         let aside = w.twin == crate::twin::Twin::TwoSteps;
         let policy = if aside { QueuePolicy { on_loss: OnLoss::Hold, ..policy } } else { policy };
         let lane = lane(w, name, "exec", policy);
@@ -136,8 +140,9 @@ fn create(w: &mut World, run: CreateRun) {
 
 fn new_run(w: &mut World) -> CreateRun {
     let wall = w.clock.wall();
+    let lanes = w.clients.lanes.len();
     let rng = &mut w.clients.rng;
-    let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(4) }];
+    let (class, queue) = w.clients.lanes[if rng.chance(50) { 0 } else { rng.index(lanes) }];
     if let Some((class, queue)) = w.clients.polled.filter(|_| w.scenario.at_once > 0 || rng.chance(80)) {
         let work = Work { ms: 1_000 + rng.skewed(w.scenario.longest), frames: 0, checkpoints: 0, fails: 0 };
         return of(RunId::from_parts(wall, rng.wide()), class, queue, work, w);

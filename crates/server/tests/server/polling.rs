@@ -60,13 +60,14 @@ async fn an_older_poll_that_ends_late_does_not_silence_a_newer_one() {
     let ask = |wait| ClaimBody { request_id: uuid::Uuid::new_v4(), max: 1, wait: Some(wait) };
     // The older one waits for a second, and ends while the newer one waits.
     let (older, newer) = (ask(Millis::secs(1)), ask(Millis::secs(20)));
+    let unheard_for = async || world.client.workers().await.unwrap().workers[0].last_heard_age_ms.unwrap_or(0);
+    while unheard_for().await < 500 {}
     let older = tokio::spawn({
         let worker = worker.clone();
         async move { worker.claim(registered.worker_id, &older).await }
     });
-    for _ in 0..5 {
-        world.client.workers().await.unwrap();
-    }
+    // A poll is a sign of life: now it has come.
+    while unheard_for().await >= 500 {}
     let (newer, run) = tokio::join!(worker.claim(registered.worker_id, &newer), async {
         assert!(older.await.unwrap().unwrap().leases.is_empty());
         world.client.create_run(&noop(), None).await.unwrap()

@@ -23,7 +23,8 @@ pub struct Scenario {
     pub(crate) longest: u64,
     /// A proxy stands before each second host.
     pub(crate) proxied: bool,
-    /// There is a queue with a TTL of a minute beside those of seconds.
+    /// There is a queue with a TTL of a minute beside those of seconds. Off where that world still breaks an invariant (a fault that is
+    /// known and not mended: ARCHITECTURE.md); to see it, set it to true and play the seeds that are named there.
     pub(crate) long: bool,
     /// The longest pause between two creations, in milliseconds.
     pub(crate) between_runs: u64,

@@ -78,14 +78,18 @@ impl Engine {
             if named.contains(&run_id) {
                 continue;
             }
+            // What the beat cannot know yet may still be started, also by a worker from which it has been taken.
+            let known = !first && held.push_seq <= beat.seen_push_seq && (held.push_seq > 0 || has_read_held);
             if let Some((reason, evidence)) = held.revoked {
-                gone.push((lease, reason, evidence));
+                if known {
+                    gone.push((lease, reason, evidence));
+                }
             } else if first {
                 // A lease over which a verdict is being written, or was perhaps, is given to nobody: its run may be elsewhere.
                 if !held.judged {
                     missing.push(lease);
                 }
-            } else if held.push_seq <= beat.seen_push_seq && (held.push_seq > 0 || has_read_held) {
+            } else if known {
                 held.absent_beats += 1;
                 if held.absent_beats >= ABSENT_BEATS {
                     take_back.push(lease);

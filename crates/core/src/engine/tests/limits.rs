@@ -201,3 +201,38 @@ fn a_stall_of_the_judge_adds_nothing_to_any_limit() {
     world.now += 86_400_000;
     assert!(verdicts(&world.beats(6_000, 3_000, |_| Millis::ZERO)).is_empty());
 }
+
+#[test]
+fn a_claimed_run_that_does_not_start_is_revoked() {
+    let mut world = World::new();
+    let late = LeaseInfo { started: false, ..info(7, policy()) };
+    world.session(1, vec![late]);
+    let mut effects = Vec::new();
+    for seq in 1..35 {
+        effects.extend(world.beat(1, seq, 3, &[7]));
+        effects.extend(world.pass(2_000));
+    }
+    assert!(said(&effects).contains(&&Say::Lost(lease(7), Reason::StartTimeout)));
+    assert_eq!(verdicts(&effects).len(), 1);
+}
+
+#[test]
+fn a_worker_that_does_not_beat_is_under_claim_ttl_alone() {
+    let mut world = World::new();
+    let mut info_ = SessionInfo {
+        holder: holder(1),
+        profile: WorkerProfile::default(),
+        presence: Presence::None(None),
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![],
+        rearmed: 0,
+        armed: Observed(0),
+    };
+    info_.leases = vec![LeaseInfo { since: Observed(500), ..info(7, policy()) }];
+    world.put(Input::Open(info_, None, false));
+    assert!(verdicts(&world.pass(7_100_000)).is_empty());
+    world.put(Input::Reported(vec![(holder(1), lease(7))]));
+    assert!(verdicts(&world.pass(7_100_000)).is_empty(), "a report is a sign of life");
+    assert_eq!(verdicts(&world.pass(200_000))[0].reason, Reason::ClaimTtlExceeded);
+}

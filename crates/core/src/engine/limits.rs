@@ -147,6 +147,18 @@ impl Session {
         }
     }
 
+    /// What a worker that is not known to beat named last, and when.
+    pub(super) fn last_named(&self) -> Option<(Mono, Vec<HeldInfo>)> {
+        let last = self.leases.values().filter_map(|held| held.named).max()?;
+        let at = Mono(self.heard_at.0.saturating_sub(self.heard.since(last).0));
+        let of = self.leases.iter().filter(|(_, held)| held.named == Some(last));
+        let info = |(&run_id, held): (&RunId, &HeldLease)| HeldInfo {
+            lease: LeaseRef { run_id, epoch: held.epoch },
+            frozen: held.frozen,
+        };
+        Some((at, of.map(info).collect()))
+    }
+
     /// It is heard again after a time in which it was not, or could not be: what it said meanwhile is still on its way.
     pub(super) fn heard_again(&mut self, now: Observed) {
         let beats = !matches!(self.presence, Presence::None(_));

@@ -171,7 +171,7 @@ impl Cluster {
     fn note(&mut self, holder: Holder, opened: Option<HomeSeq>, now: Mono) {
         if self.notes.len() < NOTES || self.notes.contains_key(&holder) {
             let noted = self.notes.entry(holder).or_insert(Noted { opened, at: now, named: Vec::new() });
-            (noted.opened, noted.at) = (opened.max(noted.opened), now);
+            (noted.opened, noted.at) = (opened.max(noted.opened), now.max(noted.at));
         }
     }
 
@@ -294,7 +294,7 @@ impl Engine {
 
     pub(super) fn noted(&mut self, note: &Note, now: Mono) {
         if let Some(home_seq) = note.opened {
-            return self.moved(note.holder, home_seq);
+            self.moved(note.holder, home_seq);
         }
         let at = Observed(self.observed.stamp(now).0.saturating_sub(note.age.0));
         let Some(session) = self.sessions.get_mut(&note.holder) else { return };
@@ -316,8 +316,11 @@ impl Engine {
 
     /// Its home is elsewhere: nothing of it is judged here any more.
     pub(super) fn moved(&mut self, holder: Holder, home_seq: HomeSeq) {
-        if self.sessions.get(&holder).is_none_or(|s| s.home_seq >= home_seq) {
-            return;
+        let Some(session) = self.sessions.get(&holder).filter(|s| s.home_seq < home_seq) else { return };
+        // What it named here since it moved, its home does not know.
+        if let (Some((at, named)), Some(cluster)) = (session.last_named(), &mut self.cluster) {
+            cluster.note(holder, None, at);
+            self.named_here(holder, &named);
         }
         if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
             self.say(holder, Say::Close(CloseWhy::Superseded));

@@ -319,3 +319,32 @@ fn what_a_worker_names_where_its_home_is_not_goes_with_the_row() {
     let rows = rows(&effects);
     assert_eq!(rows[0].notes.iter().map(|n| n.named.clone()).collect::<Vec<_>>(), [held]);
 }
+
+/// It goes on naming its runs here until it hears of its new home, or this replica does.
+#[test]
+fn what_a_worker_named_before_its_move_was_known_goes_to_its_new_home() {
+    let mut c = Cluster::new();
+    let open = SessionInfo {
+        holder: holder(1),
+        profile: WorkerProfile::default(),
+        presence: Presence::None(None),
+        home_seq: HomeSeq(1),
+        draining: false,
+        leases: vec![info(7, policy()), info(8, policy())],
+        rearmed: 0,
+        armed: Observed(0),
+    };
+    c.world.put(Input::Open(open, None, false));
+    c.pass(3_000);
+    let held = vec![HeldInfo { lease: lease(7), frozen: Millis(30) }];
+    c.world.put(Input::PollHeld(holder(1), held.clone()));
+    c.world.now += 200;
+    c.peer_writes(|row| {
+        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(500), named: Vec::new() }];
+    });
+    let effects = c.pass(2_000);
+    let sent = rows(&effects).into_iter().flat_map(|row| &row.notes).find(|note| note.holder == holder(1));
+    let note = sent.expect("its home is told");
+    assert_eq!((&note.named, note.opened), (&held, None));
+    assert!(note.age >= Millis(200), "when it was said, not when it was passed on: {}", note.age);
+}

@@ -51,24 +51,22 @@ impl Addresses {
         self.all.iter().cycle().skip(self.at).take(self.all.len()).map(|address| address.name.as_str())
     }
 
-    /// How often all of them have failed in a row: a round in which nobody answered. A slow server is waited for longer only
-    /// when there is no other.
-    pub(super) fn failures(&self) -> u32 {
-        self.all.iter().map(|address| address.failures).min().unwrap_or_default()
-    }
-
     /// Another try at this one: a server spoke there, and its end is news. When.
     pub(super) fn stay(&mut self, name: &str, now: Mono) -> Mono {
         self.answers(name);
         now + self.spread(FIRST_REST)
     }
 
-    /// This one did not answer: it rests. The next try is at another one, or at this one if there is no other that wakes
-    /// sooner. When.
-    pub(super) fn leave(&mut self, name: &str, now: Mono) -> Mono {
+    /// This one did not answer: it rests, no longer than a beat. The next try is at another one, or at this one if there is no other
+    /// that wakes sooner. When.
+    pub(super) fn leave(&mut self, name: &str, beat: Millis, now: Mono) -> Mono {
         if let Some(at) = self.find(name) {
             self.at = at;
-            let longest = FIRST_REST.0.saturating_mul(1 << self.all[at].failures.min(16)).min(LONGEST_REST.0);
+            let longest = FIRST_REST
+                .0
+                .saturating_mul(1 << self.all[at].failures.min(16))
+                .min(LONGEST_REST.0)
+                .min(beat.0.max(FIRST_REST.0));
             let rest = self.spread(Millis(longest));
             let failed = &mut self.all[at];
             failed.failures += 1;
@@ -144,6 +142,8 @@ fn plain(name: &str) -> &str {
 mod tests {
     use super::*;
 
+    const BEAT: Millis = Millis::secs(2);
+
     fn three() -> Addresses {
         Addresses::new(&["http://a:1/".into(), "b:1".into(), "c:1".into()], 7)
     }
@@ -151,30 +151,31 @@ mod tests {
     #[test]
     fn after_a_failure_the_next_one_is_tried_at_once_and_a_rest_is_the_failed_one_s_own() {
         let mut all = three();
-        assert_eq!((all.leave("a:1", Mono(100)), all.here()), (Mono(100), "b:1"));
-        assert_eq!((all.leave("b:1", Mono(100)), all.here()), (Mono(100), "c:1"));
-        let woken = all.leave("c:1", Mono(100));
+        assert_eq!((all.leave("a:1", BEAT, Mono(100)), all.here()), (Mono(100), "b:1"));
+        assert_eq!((all.leave("b:1", BEAT, Mono(100)), all.here()), (Mono(100), "c:1"));
+        let woken = all.leave("c:1", BEAT, Mono(100));
         assert!((Mono(110)..=Mono(120)).contains(&woken), "all rest: the first to wake is waited for, {woken:?}");
     }
 
     #[test]
     fn rests_double_up_to_their_longest() {
         let mut one = Addresses::new(&["a:1".into()], 7);
-        let rests: Vec<u64> = (0..12).map(|_| one.leave("a:1", Mono(0)).0).collect();
+        let rests: Vec<u64> = (0..12).map(|_| one.leave("a:1", BEAT, Mono(0)).0).collect();
         for (n, rest) in rests.iter().enumerate() {
             let longest = (20u64 << n).min(2_000);
             assert!((longest / 2..=longest).contains(rest), "rest {n}: {rests:?}");
         }
+        assert!(one.leave("a:1", Millis(600), Mono(0)) <= Mono(600), "a short lease cannot wait for so long");
     }
 
     #[test]
     fn one_that_answers_begins_anew() {
         let mut all = three();
         for _ in 0..8 {
-            all.leave("a:1", Mono(0));
+            all.leave("a:1", BEAT, Mono(0));
         }
         all.answers("http://a:1");
-        assert_eq!((all.here(), all.failures()), ("a:1", 0));
+        assert_eq!((all.here(), all.all[all.at].failures), ("a:1", 0));
         assert!(all.stay("a:1", Mono(50)) <= Mono(70));
     }
 
@@ -182,10 +183,10 @@ mod tests {
     fn a_dead_one_does_not_slow_the_way_to_a_living_one() {
         let mut all = three();
         for now in 0..20 {
-            all.leave("a:1", Mono(now));
+            all.leave("a:1", BEAT, Mono(now));
         }
         assert_ne!(all.here(), "a:1");
-        assert_eq!(all.leave("b:1", Mono(30)), Mono(30), "c has not failed");
+        assert_eq!(all.leave("b:1", BEAT, Mono(30)), Mono(30), "c has not failed");
         assert_eq!(all.here(), "c:1");
     }
 
@@ -197,7 +198,7 @@ mod tests {
         let mut order = vec![all.here().to_owned()];
         for _ in 0..4 {
             let here = all.here().to_owned();
-            all.leave(&here, Mono(0));
+            all.leave(&here, BEAT, Mono(0));
             order.push(all.here().to_owned());
         }
         assert_eq!(order, ["c:1", "e:1", "a:1", "b:1", "d:1"]);

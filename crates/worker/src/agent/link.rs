@@ -8,7 +8,7 @@ use super::types::{Conn, Now};
 use outlive_core::{Millis, Mono};
 use std::collections::VecDeque;
 
-/// The longest time that opening a session may take before it is tried again, perhaps elsewhere.
+/// The longest time that opening a session may take before it is tried again, perhaps elsewhere: a slow server is waited for.
 const LONGEST_OPENING: Millis = Millis::secs(5);
 /// The shortest.
 const SHORTEST_OPENING: Millis = Millis(500);
@@ -90,15 +90,14 @@ impl Link {
         self.opening.as_ref().is_some_and(|opening| opening.conn == conn)
     }
 
-    /// The number and address of the next try, and how long it may take: two beats at first, because an answer that was lost on
-    /// the way must not cost a lease; longer with each try, because a slow server needs to be waited for.
+    /// The number and address of the next try, and how long it may take: half of the shortest TTL, because an answer that was lost
+    /// on the way must not cost a lease. With the rest before the next try that leaves time for it, however many have failed.
     pub(super) fn open(&mut self) -> (Conn, String, Millis) {
         self.retry_at = None;
         self.last_conn += 1;
         let address = self.addresses.here().to_owned();
         self.opening = Some(Opening { conn: self.last_conn, address: address.clone() });
-        let within = self.heartbeat.0.saturating_mul(2 << self.addresses.failures().min(16));
-        let within = Millis(within).max(SHORTEST_OPENING).min(LONGEST_OPENING);
+        let within = self.heartbeat.percent(250).max(SHORTEST_OPENING).min(LONGEST_OPENING);
         (self.last_conn, address, within)
     }
 
@@ -133,7 +132,7 @@ impl Link {
     /// It could not be opened: another address.
     pub(super) fn not_opened(&mut self, now: Now) {
         if let Some(Opening { address, .. }) = self.opening.take() {
-            let at = self.addresses.leave(&address, now.boot);
+            let at = self.addresses.leave(&address, self.heartbeat, now.boot);
             self.try_at(at, now);
         }
     }
@@ -151,7 +150,9 @@ impl Link {
         self.ended_at = Some(now.boot);
         if let (Some(Open { address, greeted, .. }), None) = (ended, &self.opening) {
             let addresses = &mut self.addresses;
-            let at = if greeted { addresses.stay(&address, now.boot) } else { addresses.leave(&address, now.boot) };
+            let rest = self.heartbeat;
+            let at =
+                if greeted { addresses.stay(&address, now.boot) } else { addresses.leave(&address, rest, now.boot) };
             self.try_at(at, now);
         }
     }
@@ -175,7 +176,7 @@ impl Link {
     /// Another address: this one does not answer, or does not know whether it is the home, although the connection stands.
     pub(super) fn leave_address(&mut self, now: Now) {
         if let (Some(open), None, None) = (&self.current, &self.opening, self.retry_at) {
-            self.retry_at = Some(self.addresses.leave(&open.address, now.boot));
+            self.retry_at = Some(self.addresses.leave(&open.address, self.heartbeat, now.boot));
         }
     }
 

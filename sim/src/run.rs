@@ -75,7 +75,7 @@ pub fn play(options: Options) -> Report {
     for index in 0..options.scenario.hosts {
         let mut rng = Rng::new(options.seed).part(&format!("host {index}"));
         let slots = u32::try_from(rng.between(1, 3)).unwrap_or(1);
-        w.hosts.push(Host::new(index, rng, profile(options.scenario, index, slots)));
+        w.hosts.push(Host::new(index, rng, profile(options.seed, index, slots)));
         w.hosts[index].proxied = options.scenario.proxied && index.is_multiple_of(2);
     }
     clients::start(&mut w);
@@ -90,7 +90,7 @@ pub fn play(options: Options) -> Report {
             name: format!("p-{index}"),
             queues: [queue.to_owned()].into(),
             kinds: ["task".to_owned()].into(),
-            ..profile(options.scenario, index, 3)
+            ..profile(options.seed, index, 3)
         };
         w.pollers.push(Poller::new(index, rng, profile, options.scenario.at_once > 0));
         w.start_poller(index);
@@ -128,11 +128,11 @@ pub fn play(options: Options) -> Report {
     }
 }
 
-fn profile(scenario: &Scenario, index: usize, slots: u32) -> WorkerProfile {
+fn profile(seed: u64, index: usize, slots: u32) -> WorkerProfile {
     WorkerProfile {
         namespace: NAMESPACE.to_owned(),
         name: format!("w-{index}"),
-        queues: clients::queues(scenario).iter().map(|(name, _)| (*name).to_owned()).collect(),
+        queues: clients::queues(seed).iter().map(|(name, _)| (*name).to_owned()).collect(),
         kinds: ["exec".to_owned()].into(),
         labels: BTreeMap::new(),
         slots,

@@ -23,9 +23,6 @@ pub struct Scenario {
     pub(crate) longest: u64,
     /// A proxy stands before each second host.
     pub(crate) proxied: bool,
-    /// There is a queue with a TTL of a minute beside those of seconds. Off where that world still breaks an invariant (a fault that is
-    /// known and not mended: ARCHITECTURE.md); to see it, set it to true and play the seeds that are named there.
-    pub(crate) long: bool,
     /// The longest pause between two creations, in milliseconds.
     pub(crate) between_runs: u64,
     /// It costs as much as several others: where all are played, it is with one of so many seeds.
@@ -45,7 +42,6 @@ const fn scenario(name: &'static str, about: &'static str, faults: &'static [(Fa
         at_once: 0,
         longest: 20_000,
         proxied: false,
-        long: true,
         between_runs: 2_000,
         every: 1,
         faults,
@@ -135,7 +131,6 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     Scenario {
         hosts: 5,
-        long: false,
         between_runs: 1_500,
         ..scenario(
             "everything",
@@ -241,7 +236,6 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         hosts: 24,
-        long: false,
         between_runs: 600,
         every: 4,
         ..scenario(
@@ -310,7 +304,6 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         hosts: 10,
-        long: false,
         between_runs: 1_000,
         ..cluster(
             "moving_homes",
@@ -326,7 +319,6 @@ pub const SCENARIOS: &[Scenario] = &[
         )
     },
     Scenario {
-        long: false,
         between_runs: 1_500,
         ..cluster(
             "cluster_everything",

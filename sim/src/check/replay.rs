@@ -47,7 +47,7 @@ fn engine_of(recording: &Recording, engine: Engine) -> Engine {
     }
 }
 
-/// Where each lease is judged by absence first. `stop`: before which input the clock stands still, and whether the beat to
+/// Where each lease is judged first. `stop`: before which input the clock stands still, and whether the beat to
 /// itself that was sent after waking is heard before the first tick.
 ///
 /// A stopped engine claims at other moments, so that the recorded answers fit no claim of its: what a claim brought is handed to
@@ -81,8 +81,9 @@ fn play(recording: &Recording, claims: &BTreeMap<ClaimToken, Holder>, stop: Opti
             _ => input.clone(),
         };
         for effect in engine.handle(input, late(*now)) {
+            // What a person or a limit took in the plain history may be judged by absence after a stop, if only later.
             if let Effect::Verdict(wanted) = effect
-                && wanted.evidence.by_absence()
+                && (wanted.evidence.by_absence() || stop.is_none())
             {
                 for lease in wanted.leases {
                     verdicts.entry((wanted.holder, lease)).or_insert(n);

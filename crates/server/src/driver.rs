@@ -4,20 +4,23 @@
 //! lock is released. Store work that an effect asks for is started afterwards, on a task of its own, and comes back as an
 //! input.
 
+mod polls;
+mod verdicts;
+
+pub(crate) use polls::PollWaiter;
+
 use crate::app::App;
 use crate::view;
 use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
 use outlive_api::workers::WireOrder;
 use outlive_core::clock::Clock;
-use outlive_core::engine::OwnRow;
 use outlive_core::engine::{
-    ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, Say, SessionView,
-    VerdictResult, VerdictWanted, Way,
+    ClaimResult, ClaimWanted, CloseWhy, ConnId, Effect, Engine, Input, LeaseInfo, OwnRow, Say, SessionView,
+    VerdictWanted, Way,
 };
 use outlive_core::feed::Notice;
-use outlive_core::run::LossBudget;
-use outlive_core::{Holder, LeaseRef, ReplicaId, RunId};
-use outlive_store::{ClaimOrder, Claimed, LeaseRow, LoseOutcome, StoreError, Verdict};
+use outlive_core::{Holder, LeaseRef, Mono, ReplicaId, RunId};
+use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -45,28 +48,11 @@ struct ConnHandle {
     held: HashMap<RunId, Lease>,
 }
 
-/// A polling worker that waits for leases.
-pub(crate) struct PollWaiter {
-    pub(crate) request: uuid::Uuid,
-    pub(crate) deliver: mpsc::Sender<Vec<Lease>>,
-    /// Given by the driver: the newest one speaks for its worker, and only its end is the end of the waiting.
-    pub(crate) number: u64,
-}
-
-/// What an answer to a claim carried, in case it is asked for again: the store knows only the request for which it was made,
-/// and that may have been an earlier one.
-struct Answered {
-    request: uuid::Uuid,
-    leases: Vec<LeaseRef>,
-}
-
 struct Inner {
     engine: Engine,
     conns: HashMap<ConnId, ConnHandle>,
     polls: HashMap<Holder, PollWaiter>,
     orders: HashMap<Holder, Vec<WireOrder>>,
-    undelivered: HashMap<Holder, Vec<Lease>>,
-    answered: HashMap<Holder, Answered>,
     last_conn: u64,
     last_waiter: u64,
     /// No other server can have the store open.
@@ -92,9 +78,17 @@ pub(crate) struct Driver {
     clock: Arc<dyn Clock>,
 }
 
+/// A claim under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    wanted: ClaimWanted,
+    /// The poll for which it is made.
+    request: Option<uuid::Uuid>,
+}
+
 /// Store work that effects asked for.
 enum Work {
-    Claim(ClaimWanted, Option<uuid::Uuid>),
+    Claim(Claim),
     Verdict(VerdictWanted),
     WriteRow(OwnRow),
     AdoptFrom { replica: ReplicaId, beat: i64 },
@@ -111,8 +105,6 @@ impl Driver {
             conns: HashMap::new(),
             polls: HashMap::new(),
             orders: HashMap::new(),
-            undelivered: HashMap::new(),
-            answered: HashMap::new(),
             last_conn: 0,
             last_waiter: 0,
         };
@@ -173,46 +165,6 @@ impl Driver {
         self.lock().conns.len()
     }
 
-    /// A polling worker waits: its number, or what it gets at once.
-    pub(crate) fn wait_for_leases(&self, holder: Holder, waiter: PollWaiter) -> Result<u64, Vec<Lease>> {
-        let mut inner = self.lock();
-        let mut leases = inner.undelivered.remove(&holder).unwrap_or_default();
-        // What it has lost meanwhile is not its to do.
-        leases.retain(|lease| inner.engine.way_to(holder, lease.lease()).is_some());
-        if !leases.is_empty() {
-            inner.answer(holder, waiter.request, &leases);
-            return Err(leases);
-        }
-        inner.last_waiter += 1;
-        let number = inner.last_waiter;
-        inner.polls.insert(holder, PollWaiter { number, ..waiter });
-        Ok(number)
-    }
-
-    /// It waits no more. Whether that leaves nobody waiting for this worker: an older call that ends late says nothing about
-    /// the newer one.
-    pub(crate) fn stop_waiting(&self, holder: Holder, number: u64) -> bool {
-        let mut inner = self.lock();
-        let is_newest = inner.polls.get(&holder).is_some_and(|w| w.number == number);
-        if is_newest {
-            inner.polls.remove(&holder);
-        }
-        is_newest
-    }
-
-    /// These leases reach their worker in another answer: they do not wait for a poll any more.
-    pub(crate) fn delivered(&self, holder: Holder, leases: &[LeaseRef]) {
-        if let Some(waiting) = self.lock().undelivered.get_mut(&holder) {
-            waiting.retain(|lease| !leases.contains(&lease.lease()));
-        }
-    }
-
-    /// What this request was answered, by this process.
-    pub(crate) fn answered(&self, holder: Holder, request: uuid::Uuid) -> Option<Vec<LeaseRef>> {
-        let inner = self.lock();
-        inner.answered.get(&holder).filter(|a| a.request == request).map(|a| a.leases.clone())
-    }
-
     /// What a worker without a connection should be told: what is told once, then what is told until it is over.
     pub(crate) fn take_orders(&self, holder: Holder) -> Vec<WireOrder> {
         let mut inner = self.lock();
@@ -241,12 +193,11 @@ impl Driver {
     }
 
     /// Claims that a creation should make in its own transaction; the rest of the effects is carried out.
-    fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(ClaimWanted, Option<uuid::Uuid>)> {
+    fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<Claim> {
         let mut inner = self.lock();
         let effects = inner.engine.handle(Input::Offer(counts), self.clock.boot());
         let claims = effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None });
-        let requested = |c: ClaimWanted| (inner.polls.get(&c.holder).map(|w| w.request), c);
-        claims.map(requested).map(|(request, c)| (c, request)).collect()
+        claims.map(|wanted| Claim { request: inner.polls.get(&wanted.holder).map(|w| w.request), wanted }).collect()
     }
 
     fn handle(&self, inputs: Vec<Input>, staged: &mut HashMap<RunId, Lease>) -> Vec<Work> {
@@ -254,43 +205,35 @@ impl Driver {
         let mut work = Vec::new();
         let mut inner = self.lock();
         for input in inputs {
-            if matches!(input, Input::Tick(_)) {
-                inner.forget_the_gone();
-            }
-            for effect in inner.engine.handle(input, now) {
-                match effect {
-                    Effect::Say(holder, conn, say) => inner.say(holder, conn, say, staged),
-                    Effect::Order(holder, say) => inner.order(holder, &say),
-                    Effect::Claim(wanted) => {
-                        let request = inner.polls.get(&wanted.holder).map(|w| w.request);
-                        work.push(Work::Claim(wanted, request));
-                    }
-                    Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
-                    Effect::Breaker(why) => work.push(Work::Breaker(why)),
-                    // Who has to be told is told by the transactions that make it true.
-                    Effect::Announce(_, status) => crate::metrics::worker_edge(status),
-                    Effect::WriteRow(row) => work.push(Work::WriteRow(row)),
-                    Effect::AdoptFrom { replica, beat } => work.push(Work::AdoptFrom { replica, beat }),
-                    Effect::ReadHomes => work.push(Work::ReadHomes),
-                }
-            }
+            inner.feed(input, now, staged, &mut work);
         }
         work
     }
 }
 
 impl Inner {
-    /// What is kept for workers that poll goes with their sessions.
-    fn forget_the_gone(&mut self) {
-        let Self { engine, orders, undelivered, answered, .. } = self;
-        orders.retain(|holder, _| engine.polls(*holder));
-        undelivered.retain(|holder, _| engine.polls(*holder));
-        answered.retain(|holder, _| engine.polls(*holder));
-    }
-
-    fn answer(&mut self, holder: Holder, request: uuid::Uuid, leases: &[Lease]) {
-        let leases = leases.iter().map(Lease::lease).collect();
-        self.answered.insert(holder, Answered { request, leases });
+    fn feed(&mut self, input: Input, now: Mono, staged: &mut HashMap<RunId, Lease>, work: &mut Vec<Work>) {
+        if matches!(input, Input::Tick(_)) {
+            // What is kept for workers that poll goes with their sessions.
+            self.orders.retain(|holder, _| self.engine.polls(*holder));
+        }
+        for effect in self.engine.handle(input, now) {
+            match effect {
+                Effect::Say(holder, conn, say) => self.say(holder, conn, say, staged),
+                Effect::Order(holder, say) => self.order(holder, &say),
+                Effect::Claim(wanted) => {
+                    let request = self.polls.get(&wanted.holder).map(|w| w.request);
+                    work.push(Work::Claim(Claim { wanted, request }));
+                }
+                Effect::Verdict(wanted) => work.push(Work::Verdict(wanted)),
+                Effect::Breaker(why) => work.push(Work::Breaker(why)),
+                // Who has to be told is told by the transactions that make it true.
+                Effect::Announce(_, status) => crate::metrics::worker_edge(status),
+                Effect::WriteRow(row) => work.push(Work::WriteRow(row)),
+                Effect::AdoptFrom { replica, beat } => work.push(Work::AdoptFrom { replica, beat }),
+                Effect::ReadHomes => work.push(Work::ReadHomes),
+            }
+        }
     }
 
     fn say(&mut self, holder: Holder, conn: ConnId, say: Say, staged: &mut HashMap<RunId, Lease>) {
@@ -388,18 +331,6 @@ fn wire_order(say: &Say) -> Option<WireOrder> {
     }
 }
 
-/// What the engine is told of a verdict that was given.
-fn written(holder: Holder, result: Result<LoseOutcome, StoreError>) -> VerdictResult {
-    match result {
-        Ok(outcome) => VerdictResult::Committed(outcome.lost),
-        Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
-        Err(error) => {
-            tracing::warn!(%holder, %error, "verdict could not be written");
-            VerdictResult::Failed
-        }
-    }
-}
-
 impl App {
     /// Tells the engine one thing.
     pub(crate) fn input(self: &Arc<Self>, input: Input) {
@@ -416,10 +347,9 @@ impl App {
         for piece in work {
             let app = Arc::clone(self);
             match piece {
-                Work::Claim(wanted, request) => drop(tokio::spawn(async move {
-                    let order = app.claim_order(&wanted, request);
-                    let result = app.store.claim(order).await;
-                    app.claimed(wanted.token, wanted.holder, result);
+                Work::Claim(claim) => drop(tokio::spawn(async move {
+                    let result = app.store.claim(app.claim_order(&claim)).await;
+                    app.claimed(claim, result);
                 })),
                 Work::Breaker(why) => {
                     crate::metrics::breaker(why);
@@ -435,28 +365,26 @@ impl App {
         }
     }
 
-    fn claim_order(&self, wanted: &ClaimWanted, request: Option<uuid::Uuid>) -> ClaimOrder {
+    fn claim_order(&self, claim: &Claim) -> ClaimOrder {
+        let wanted = &claim.wanted;
         ClaimOrder {
             holder: wanted.holder,
             replica: self.replica,
             home_seq: wanted.home_seq,
             max: wanted.max,
             classes: wanted.classes.clone(),
-            request,
+            request: claim.request,
         }
     }
 
     /// Room for runs that are about to be created.
-    pub(crate) fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(ClaimWanted, ClaimOrder)> {
-        let wanted = self.driver.offer(counts).into_iter();
-        wanted
-            .map(|(wanted, request)| (self.claim_order(&wanted, request), wanted))
-            .map(|(order, w)| (w, order))
-            .collect()
+    pub(crate) fn offer(&self, counts: Vec<(outlive_core::ClassId, u32)>) -> Vec<(Claim, ClaimOrder)> {
+        self.driver.offer(counts).into_iter().map(|claim| (claim.clone(), self.claim_order(&claim))).collect()
     }
 
     /// A claim was answered: leases go to their worker, hints to whom they concern.
-    pub(crate) fn claimed(self: &Arc<Self>, token: ClaimToken, holder: Holder, result: Result<Claimed, StoreError>) {
+    pub(crate) fn claimed(self: &Arc<Self>, claim: Claim, result: Result<Claimed, StoreError>) {
+        let holder = claim.wanted.holder;
         let (result, rows, commit) = match result {
             Ok(claimed) => {
                 let leases = claimed.leases.iter().filter_map(|row| self.lease_info(row)).collect();
@@ -477,22 +405,7 @@ impl App {
         let lost_race = result.lost_race;
         let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
         let mut staged: HashMap<_, _> = rows.into_iter().map(|row| self.staged(row)).collect();
-        let work = self.driver.handle(vec![Input::ClaimDone(token, result)], &mut staged);
-        // What no connection took belongs to a worker that polls.
-        if !staged.is_empty() && self.driver.look(|engine| engine.polls(holder)) {
-            let leases: Vec<_> = order.iter().filter_map(|id| staged.remove(id)).collect();
-            let mut inner = self.driver.lock();
-            let refused = match inner.polls.remove(&holder) {
-                Some(waiter) => {
-                    inner.answer(holder, waiter.request, &leases);
-                    waiter.deliver.try_send(leases).err().map(mpsc::error::TrySendError::into_inner)
-                }
-                None => Some(leases),
-            };
-            if let Some(leases) = refused {
-                inner.undelivered.entry(holder).or_default().extend(leases);
-            }
-        }
+        let work = self.driver.claimed(&claim, result, &order, &mut staged);
         self.start_work(work);
         self.committed(commit);
         if lost_race {
@@ -511,63 +424,5 @@ impl App {
     /// A lease as the engine knows it: judged by the values that its worker is given.
     pub(crate) fn lease_info(&self, row: &LeaseRow) -> Option<LeaseInfo> {
         LeaseInfo::of(&row.run, &row.options, &self.catalog.policy(row.run.queue))
-    }
-
-    async fn write_verdict(self: &Arc<Self>, wanted: VerdictWanted) {
-        let guard = wanted.evidence.by_absence().then_some((self.replica, wanted.home_seq));
-        let verdict = Verdict {
-            holder: wanted.holder,
-            guard,
-            leases: Some(wanted.leases.clone()),
-            reason: wanted.reason,
-            evidence: wanted.evidence,
-            last_heard_at: self.clock.wall() - wanted.silent_for,
-            budget: LossBudget::Losses,
-            end_session: wanted.end_session,
-        };
-        let budget =
-            if wanted.reason == outlive_core::Reason::LeaseReleased { LossBudget::Free } else { verdict.budget };
-        let verdict = Verdict { budget, ..verdict };
-        let result = match self.lose(verdict.clone()).await {
-            Ok(outcome) if outcome.lost_race => {
-                crate::metrics::lost_race("verdict");
-                self.replaced_meanwhile(verdict).await
-            }
-            result => written(wanted.holder, result),
-        };
-        self.input(Input::VerdictDone(wanted, result));
-    }
-
-    /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home.
-    /// Nor does the loss of a worker whose row is gone: nobody can say anything for it any more.
-    async fn replaced_meanwhile(self: &Arc<Self>, verdict: Verdict) -> VerdictResult {
-        let holder = verdict.holder;
-        match self.store.worker(holder.worker).await {
-            Ok(Some(row)) if row.incarnation > holder.incarnation => {
-                written(holder, self.lose_replaced(holder, verdict.leases).await)
-            }
-            Ok(None) => written(holder, self.lose(Verdict { guard: None, ..verdict }).await),
-            Ok(Some(_)) | Err(_) => {
-                self.follow_home(holder).await;
-                VerdictResult::LostRace
-            }
-        }
-    }
-
-    /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that
-    /// opened meanwhile, or that never came about: it is adopted, with a full TTL, unless its connection is here by now. Of a
-    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked.
-    async fn follow_home(self: &Arc<Self>, holder: Holder) {
-        let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
-        if row.incarnation == holder.incarnation && !row.left && row.replica != self.replica {
-            self.input(Input::Moved(holder, row.home_seq));
-        } else if row.incarnation == holder.incarnation && !row.left {
-            if let Ok(leases) = self.store.leases_of(holder).await {
-                let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
-                self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
-            }
-        } else {
-            self.input(Input::Revoke(holder, outlive_core::Reason::WorkerReplaced));
-        }
     }
 }

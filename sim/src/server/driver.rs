@@ -103,6 +103,19 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
     }
 }
 
+/// A claim under way, with the poll for which it is made.
+pub(crate) struct Claim {
+    token: ClaimToken,
+    pub holder: Holder,
+    pub request: Option<uuid::Uuid>,
+}
+
+impl Claim {
+    pub(crate) fn of(order: &ClaimOrder, token: ClaimToken) -> Self {
+        Self { token, holder: order.holder, request: order.request }
+    }
+}
+
 pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
     ClaimOrder {
         holder: wanted.holder,
@@ -115,16 +128,18 @@ pub(crate) fn order(w: &World, wanted: &ClaimWanted) -> ClaimOrder {
 }
 
 fn claim(w: &mut World, wanted: &ClaimWanted) {
-    let (order, token, holder) = (order(w, wanted), wanted.token, wanted.holder);
+    let order = order(w, wanted);
+    let claim = Claim::of(&order, wanted.token);
     w.job(move |w| {
         let result = store::now(w.server.db.store.claim(order));
         w.saw(result.as_ref().ok().map(|c| &c.commit));
-        w.reply(move |w| claimed(w, token, holder, result));
+        w.reply(move |w| claimed(w, &claim, result));
     });
 }
 
 /// A claim was answered.
-pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: Result<Claimed, StoreError>) {
+pub(crate) fn claimed(w: &mut World, claim: &Claim, result: Result<Claimed, StoreError>) {
+    let holder = claim.holder;
     let (result, rows, commit) = match result {
         Ok(claimed) => {
             let result = ClaimResult {
@@ -148,9 +163,9 @@ pub(crate) fn claimed(w: &mut World, token: ClaimToken, holder: Holder, result: 
     }
     let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
     let mut staged: Staged = rows.into_iter().map(|row| wire_lease(w, row)).collect();
-    feed(w, Input::ClaimDone(token, result), &mut staged);
+    feed(w, Input::ClaimDone(claim.token, result), &mut staged);
     let rest = order.iter().filter_map(|id| staged.remove(id)).collect();
-    polls::deliver(w, holder, rest);
+    polls::deliver(w, claim, rest);
     committed(w, commit);
 }
 

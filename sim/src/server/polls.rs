@@ -1,6 +1,6 @@
 //! Workers without connections: `routes/claim.rs`, `routes/report.rs`, and what the driver keeps for them.
 
-use super::driver::{input, lease_info, session_info, wire_lease};
+use super::driver::{Claim, input, lease_info, session_info, wire_lease};
 use super::session;
 use crate::store;
 use crate::world::World;
@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 /// While it is open, a poll counts as presence this often.
 const PRESENCE: u64 = 1_000;
+
+/// How long a poll whose time is over waits for a claim that is under way.
+const UNDER_WAY: u64 = 2_000;
 
 /// What a worker is told with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +37,14 @@ struct Waiter {
     number: u64,
     request: Uuid,
     deliver: Deliver,
+    /// Its time is over: it waits for what is under way.
+    leaving: bool,
 }
 
 /// What the driver keeps for workers without connections.
 #[derive(Default)]
 pub(crate) struct Polls {
     waiting: BTreeMap<Holder, Waiter>,
-    undelivered: BTreeMap<Holder, Vec<Lease>>,
-    answered: BTreeMap<Holder, (Uuid, Vec<LeaseRef>)>,
     orders: BTreeMap<Holder, Vec<LeaseRef>>,
     last: u64,
 }
@@ -59,20 +62,22 @@ impl Polls {
     }
 }
 
-/// Leases that no connection took belong to a worker that polls.
-pub(super) fn deliver(w: &mut World, holder: Holder, leases: Vec<Lease>) {
-    if leases.is_empty() || !w.server.engine.polls(holder) {
+/// What no connection took goes to the poll for which it was claimed, or back.
+pub(super) fn deliver(w: &mut World, claim: &Claim, leases: Vec<Lease>) {
+    let holder = claim.holder;
+    if !w.server.engine.polls(holder) {
         return;
     }
-    match w.server.polls.waiting.remove(&holder) {
-        Some(waiter) => answer(w, holder, waiter.request, leases, waiter.deliver),
-        None => w.server.polls.undelivered.entry(holder).or_default().extend(leases),
+    let more = w.server.engine.claims(holder);
+    let takes =
+        |waiter: &Waiter| Some(waiter.request) == claim.request && (!leases.is_empty() || (waiter.leaving && !more));
+    if w.server.polls.waiting.get(&holder).is_some_and(takes) {
+        if let Some(waiter) = w.server.polls.waiting.remove(&holder) {
+            (waiter.deliver)(w, leases);
+        }
+    } else if !leases.is_empty() {
+        input(w, Input::Undelivered(holder, leases.iter().map(Lease::lease).collect()));
     }
-}
-
-fn answer(w: &mut World, holder: Holder, request: Uuid, leases: Vec<Lease>, deliver: Deliver) {
-    w.server.polls.answered.insert(holder, (request, leases.iter().map(Lease::lease).collect()));
-    deliver(w, leases);
 }
 
 /// A call that needs the worker's home to be here: after a loss, a restart or a move it opens its presence again.
@@ -105,47 +110,46 @@ pub(crate) fn claim(w: &mut World, holder: Holder, request: Uuid, max: u32, wait
             return then(w, Vec::new());
         }
         w.job(move |w| {
-            let known = w.server.polls.answered.get(&holder).filter(|(of, _)| *of == request).map(|(_, l)| l.clone());
-            let repeated = match known {
-                Some(leases) => store::now(w.server.db.store.leases_of(holder)).map(|rows| {
-                    let mine = |row: &outlive_store::LeaseRow| {
-                        leases.contains(&LeaseRef { run_id: row.run.id, epoch: row.run.epoch })
-                    };
-                    Some(rows.into_iter().filter(mine).collect())
-                }),
-                None => store::now(w.server.db.store.claim_request(holder, request)),
-            };
-            w.reply(move |w| match repeated {
-                Err(_) => {}
-                Ok(Some(rows)) => {
-                    let leases: Vec<_> = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
-                    if let Some(waiting) = w.server.polls.undelivered.get_mut(&holder) {
-                        waiting.retain(|lease| !leases.iter().any(|given: &Lease| given.lease() == lease.lease()));
-                    }
-                    then(w, leases);
+            let known = store::now(w.server.db.store.claim_request(holder, request));
+            w.reply(move |w| {
+                let Ok(known) = known else { return };
+                let engine = &w.server.engine;
+                let claiming = engine.claims(holder);
+                let asked = known.is_some();
+                let mut rows = known.unwrap_or_default();
+                let empty = rows.is_empty();
+                rows.retain(|row| {
+                    let lease = LeaseRef { run_id: row.run.id, epoch: row.run.epoch };
+                    engine.is_watched(holder, lease).unwrap_or(!claiming)
+                });
+                if !asked || (!empty && rows.is_empty() && claiming) {
+                    return waits(w, holder, request, max, wait, then);
                 }
-                Ok(None) => waits(w, holder, request, max, wait, then),
+                let leases = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
+                then(w, leases);
             });
         });
     });
 }
 
 fn waits(w: &mut World, holder: Holder, request: Uuid, max: u32, wait: u64, deliver: Deliver) {
-    let mut leases = w.server.polls.undelivered.remove(&holder).unwrap_or_default();
-    // What it has lost meanwhile is not its to do.
-    leases.retain(|lease| w.server.engine.way_to(holder, lease.lease()).is_some());
-    if !leases.is_empty() {
-        return answer(w, holder, request, leases, deliver);
-    }
     w.server.polls.last += 1;
     let number = w.server.polls.last;
-    w.server.polls.waiting.insert(holder, Waiter { number, request, deliver });
+    w.server.polls.waiting.insert(holder, Waiter { number, request, deliver, leaving: false });
     input(w, Input::PollWants(holder, max));
     presence(w, holder, number);
     w.after(wait, w.server.owner(), move |w| {
-        if let Some(waiter) = stops(w, holder, Some(number)) {
-            (waiter.deliver)(w, Vec::new());
-        }
+        let Some(waiter) = w.server.polls.waiting.get_mut(&holder).filter(|waiter| waiter.number == number) else {
+            return;
+        };
+        waiter.leaving = true;
+        input(w, Input::PollWants(holder, 0));
+        let wait = if w.server.engine.claims(holder) { UNDER_WAY } else { 0 };
+        w.after(wait, w.server.owner(), move |w| {
+            if let Some(waiter) = stops(w, holder, Some(number)) {
+                (waiter.deliver)(w, Vec::new());
+            }
+        });
     });
 }
 

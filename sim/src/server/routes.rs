@@ -1,6 +1,6 @@
 //! Requests over HTTP: creation, cancel, release, registration, drain, leave, evict (`routes/`).
 
-use super::driver::{self, claimed, committed, input};
+use super::driver::{self, Claim, claimed, committed, input};
 use super::verdicts::{lose, lose_replaced};
 use crate::store;
 use crate::world::World;
@@ -53,7 +53,8 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
     let effects = w.server.engine.handle(Input::Offer(offer), now);
     let wanted: Vec<_> =
         effects.into_iter().filter_map(|e| if let Effect::Claim(c) = e { Some(c) } else { None }).collect();
-    let claims = wanted.iter().map(|c| driver::order(w, c)).collect();
+    let claims: Vec<_> = wanted.iter().map(|c| driver::order(w, c)).collect();
+    let wanted: Vec<_> = wanted.iter().zip(&claims).map(|(c, order)| Claim::of(order, c.token)).collect();
     let namespace = NAMESPACE.to_owned();
     let request = CreateRequest { namespace, runs: vec![run], idempotency: None, claims, only_known: false };
     w.job(move |w| {
@@ -62,14 +63,14 @@ pub(crate) fn create(w: &mut World, run: CreateRun, then: impl FnOnce(&mut World
         w.reply(move |w| match result {
             Err(error) => {
                 for claim in wanted {
-                    claimed(w, claim.token, claim.holder, Ok(Claimed::default()));
+                    claimed(w, &claim, Ok(Claimed::default()));
                 }
                 then(w, Err(error));
             }
             Ok(mut created) => {
                 let mut claims = std::mem::take(&mut created.claimed).into_iter();
                 for claim in wanted {
-                    claimed(w, claim.token, claim.holder, Ok(claims.next().unwrap_or_default()));
+                    claimed(w, &claim, Ok(claims.next().unwrap_or_default()));
                 }
                 committed(w, created.commit);
                 then(w, Ok(()));

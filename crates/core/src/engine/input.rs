@@ -175,6 +175,8 @@ pub enum Input {
     PollHeld(Holder, Vec<HeldInfo>),
     /// A polling worker waits for at most this many leases; 0: it went away.
     PollWants(Holder, u32),
+    /// Leases that were claimed for a poll which is not there any more: its worker does not know of them.
+    Undelivered(Holder, Vec<LeaseRef>),
     /// A connection ended.
     Closed(Holder, ConnId, CloseKind),
     /// A claim was answered.

@@ -9,8 +9,9 @@ use super::effect::{ClaimToken, ClaimWanted, Effect, Say};
 use super::input::{ClaimResult, LeaseInfo, Presence};
 use super::session::Session;
 use crate::class::MatchClass;
+use crate::run::Evidence;
 use crate::time::{Millis, Mono};
-use crate::{ClassId, Holder, HomeSeq, LeaseRef};
+use crate::{ClassId, Holder, HomeSeq, LeaseRef, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -231,6 +232,19 @@ impl Engine {
             session.wants = wants;
             self.match_session(holder);
         }
+    }
+
+    /// Nobody may wait for what its worker will never ask for.
+    pub(super) fn undelivered(&mut self, holder: Holder, leases: &[LeaseRef], now: Mono) {
+        for lease in leases {
+            self.take(holder, *lease, Reason::LeaseReleased, Evidence::Goodbye, now);
+        }
+    }
+
+    /// Whether a claim for this worker has not been answered yet.
+    #[must_use]
+    pub fn claims(&self, holder: Holder) -> bool {
+        self.matching.pending.values().any(|pending| pending.holder == holder)
     }
 
     /// Whether the last claim out of this class found nothing that it may take before a time that has not come.

@@ -130,6 +130,7 @@ impl Engine {
             Input::Beat(holder, conn, beat) => self.beat(holder, conn, &beat, now),
             Input::PollHeld(holder, held) => self.poll_held(holder, &held, now),
             Input::PollWants(holder, wants) => self.poll_wants(holder, wants, now),
+            Input::Undelivered(holder, leases) => self.undelivered(holder, &leases, now),
             Input::Closed(holder, conn, kind) => self.closed(holder, conn, kind, now),
             Input::ClaimDone(token, result) => self.claim_done(token, result, now),
             Input::Reported(leases) => self.reported(&leases),
@@ -199,6 +200,13 @@ impl Engine {
         } else {
             Some(Way::Orders)
         }
+    }
+
+    /// Whether a lease is this worker's and nothing takes it from it. None: it is not known here.
+    #[must_use]
+    pub fn is_watched(&self, holder: Holder, lease: LeaseRef) -> Option<bool> {
+        let held = self.sessions.get(&holder)?.leases.get(&lease.run_id).filter(|held| held.epoch == lease.epoch)?;
+        Some(!held.judged && held.revoked.is_none())
     }
 
     /// What a worker without connections is told with every answer, for as long as it holds: an answer may be lost, and only

@@ -8,6 +8,7 @@ use crate::view;
 use axum::Json;
 use axum::extract::State;
 use outlive_api::problem::Problem;
+use outlive_api::session::Lease;
 use outlive_api::workers::{ClaimBody, Leases};
 use outlive_core::engine::Input;
 use outlive_core::limits::sizes;
@@ -20,6 +21,8 @@ use tokio::sync::mpsc;
 const LONGEST: Millis = Millis::secs(60);
 /// A claim that is under way is waited for a moment even without `wait`.
 const LEAST: Millis = Millis(250);
+/// How long a poll whose time is over waits for a claim that is under way.
+const UNDER_WAY: std::time::Duration = std::time::Duration::from_secs(2);
 /// While it is open, a poll counts as presence this often.
 const PRESENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -35,25 +38,11 @@ pub(crate) async fn claim(
     let holder = token.of(worker)?;
     app.polls_here(holder).await?;
     let max = body.max.clamp(1, u32::try_from(sizes::BATCH).unwrap_or(u32::MAX));
-    let repeated = match app.driver.answered(holder, body.request_id) {
-        Some(leases) => Some(app.still_held(holder, &leases).await?),
-        None => app.store.claim_request(holder, body.request_id).await?,
-    };
-    if let Some(rows) = repeated {
-        let refs: Vec<_> = rows.iter().map(|row| LeaseRef { run_id: row.run.id, epoch: row.run.epoch }).collect();
-        app.driver.delivered(holder, &refs);
-        let leases = rows.into_iter().map(|row| {
-            let policy = app.catalog.policy(row.run.queue);
-            view::lease(row, &policy)
-        });
-        return Ok(Json(Leases { leases: leases.collect() }));
+    if let Some(leases) = app.repeated(holder, body.request_id).await? {
+        return Ok(Json(Leases { leases }));
     }
     let (deliver, mut delivered) = mpsc::channel(1);
-    let waiter = PollWaiter { request: body.request_id, deliver, number: 0 };
-    let number = match app.driver.wait_for_leases(holder, waiter) {
-        Ok(number) => number,
-        Err(leases) => return Ok(Json(Leases { leases })),
-    };
+    let number = app.driver.wait_for_leases(holder, PollWaiter::new(body.request_id, deliver));
     // Whatever ends this request, a caller that hangs up included, the worker waits no more.
     let waiting = Waiting { app: Arc::clone(&app), holder, number };
     app.input(Input::PollWants(holder, max));
@@ -71,7 +60,15 @@ pub(crate) async fn claim(
             break;
         }
     }
-    // Nothing comes any more once it waits no more; what came at the last moment goes with this answer.
+    // What is under way comes with this answer: the worker's next request may go to another replica.
+    if app.driver.leaves(holder, number) {
+        app.input(Input::PollWants(holder, 0));
+        if app.driver.look(|engine| engine.claims(holder))
+            && let Ok(Some(leases)) = tokio::time::timeout(UNDER_WAY, delivered.recv()).await
+        {
+            return Ok(Json(Leases { leases }));
+        }
+    }
     drop(waiting);
     Ok(Json(Leases { leases: delivered.try_recv().unwrap_or_default() }))
 }
@@ -91,13 +88,18 @@ impl Drop for Waiting {
 }
 
 impl App {
-    /// Of these leases those that the worker still has.
-    async fn still_held(&self, holder: Holder, leases: &[LeaseRef]) -> Result<Vec<LeaseRow>, StoreError> {
-        let mut rows = self.store.leases_of(holder).await?;
-        let place = |row: &LeaseRow| leases.iter().position(|l| (l.run_id, l.epoch) == (row.run.id, row.run.epoch));
-        rows.retain(|row| place(row).is_some());
-        rows.sort_by_key(place);
-        Ok(rows)
+    /// What a request was answered before, if it was: those leases that its worker still has. None also while the claim that was
+    /// made for it is not known here yet.
+    async fn repeated(&self, holder: Holder, request: uuid::Uuid) -> Result<Option<Vec<Lease>>, StoreError> {
+        let Some(mut rows) = self.store.claim_request(holder, request).await? else { return Ok(None) };
+        let known = rows.is_empty();
+        rows.retain(|row| self.driver.may_give(holder, LeaseRef { run_id: row.run.id, epoch: row.run.epoch }));
+        let claiming = rows.is_empty() && !known && self.driver.look(|engine| engine.claims(holder));
+        let lease = |row: LeaseRow| {
+            let policy = self.catalog.policy(row.run.queue);
+            view::lease(row, &policy)
+        };
+        Ok((!claiming).then(|| rows.into_iter().map(lease).collect()))
     }
 
     /// A call of a worker without a session that takes nothing: a sign of life, wherever its home is. A home that lives is told; if

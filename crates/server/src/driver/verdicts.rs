@@ -1,0 +1,79 @@
+//! Verdicts: written with their guard, and what follows when it does not hold.
+
+use crate::app::App;
+use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
+use outlive_core::run::LossBudget;
+use outlive_core::{Holder, Reason};
+use outlive_store::{LoseOutcome, StoreError, Verdict};
+use std::sync::Arc;
+
+/// What the engine is told of a verdict that was given.
+fn written(holder: Holder, result: Result<LoseOutcome, StoreError>) -> VerdictResult {
+    match result {
+        Ok(outcome) => VerdictResult::Committed(outcome.lost),
+        Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+        Err(error) => {
+            tracing::warn!(%holder, %error, "verdict could not be written");
+            VerdictResult::Failed
+        }
+    }
+}
+
+impl App {
+    pub(super) async fn write_verdict(self: &Arc<Self>, wanted: VerdictWanted) {
+        // What its worker may be told by another home by now is not for this one to take back, either.
+        let released = wanted.reason == Reason::LeaseReleased;
+        let guarded = wanted.evidence.by_absence() || released;
+        let verdict = Verdict {
+            holder: wanted.holder,
+            guard: guarded.then_some((self.replica, wanted.home_seq)),
+            leases: Some(wanted.leases.clone()),
+            reason: wanted.reason,
+            evidence: wanted.evidence,
+            last_heard_at: self.clock.wall() - wanted.silent_for,
+            budget: if released { LossBudget::Free } else { LossBudget::Losses },
+            end_session: wanted.end_session,
+        };
+        let result = match self.lose(verdict.clone()).await {
+            Ok(outcome) if outcome.lost_race => {
+                crate::metrics::lost_race("verdict");
+                self.replaced_meanwhile(verdict).await
+            }
+            result => written(wanted.holder, result),
+        };
+        self.input(Input::VerdictDone(wanted, result));
+    }
+
+    /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home.
+    /// Nor does the loss of a worker whose row is gone: nobody can say anything for it any more.
+    async fn replaced_meanwhile(self: &Arc<Self>, verdict: Verdict) -> VerdictResult {
+        let holder = verdict.holder;
+        match self.store.worker(holder.worker).await {
+            Ok(Some(row)) if row.incarnation > holder.incarnation => {
+                written(holder, self.lose_replaced(holder, verdict.leases).await)
+            }
+            Ok(None) => written(holder, self.lose(Verdict { guard: None, ..verdict }).await),
+            Ok(Some(_)) | Err(_) => {
+                self.follow_home(holder).await;
+                VerdictResult::LostRace
+            }
+        }
+    }
+
+    /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that
+    /// opened meanwhile, or that never came about: it is adopted, with a full TTL, unless its connection is here by now. Of a
+    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked.
+    pub(super) async fn follow_home(self: &Arc<Self>, holder: Holder) {
+        let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
+        if row.incarnation == holder.incarnation && !row.left && row.replica != self.replica {
+            self.input(Input::Moved(holder, row.home_seq));
+        } else if row.incarnation == holder.incarnation && !row.left {
+            if let Ok(leases) = self.store.leases_of(holder).await {
+                let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
+                self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
+            }
+        } else {
+            self.input(Input::Revoke(holder, Reason::WorkerReplaced));
+        }
+    }
+}

@@ -38,12 +38,13 @@ pub async fn what_a_replica_tells_is_read_by_the_others(w: World) {
     w.store.advance_observed(Observed(5_000)).await.unwrap();
     let mut told = row(&a, 9);
     told.row.tally = Tally { sessions: 7, silent: 2, closed: 1 };
-    let opened = Note { holder: worker.holder, opened: Some(HomeSeq(3)), age: Millis(40), named: Vec::new() };
+    let opened =
+        Note { holder: worker.holder, opened: Some(HomeSeq(3)), age: Millis(40), named: Vec::new(), evicted: false };
     let named = vec![HeldInfo {
         lease: LeaseRef { run_id: RunId::from_parts(Wall(1), 1), epoch: Epoch(2) },
         frozen: Millis(7),
     }];
-    told.row.notes = vec![opened.clone(), Note { opened: None, named, ..opened }];
+    told.row.notes = vec![opened.clone(), Note { opened: None, named, evicted: true, ..opened }];
     w.pass(Millis(10));
     w.store.beat(told.clone()).await.unwrap();
     let view = w.store.beat(row(&b, 4)).await.unwrap().unwrap();

@@ -15,7 +15,7 @@ use outlive_store::{Leases as _, LoseOutcome, StoreError, Verdict, Workers as _}
 pub(crate) fn write(w: &mut World, wanted: VerdictWanted) {
     let (replica, absent) = (w.server.replica, wanted.evidence.by_absence());
     let free = wanted.reason == Reason::LeaseReleased;
-    let guard = ((absent || free) && w.twin != Twin::NoHomeGuard).then_some((replica, wanted.home_seq));
+    let guard = (w.twin != Twin::NoHomeGuard).then_some((replica, wanted.home_seq));
     let verdict = Verdict {
         holder: wanted.holder,
         guard,

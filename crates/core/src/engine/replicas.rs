@@ -29,7 +29,7 @@ use super::effect::{CloseWhy, Effect, Say};
 use super::input::HeldInfo;
 use super::session::{Session, Shared};
 use crate::time::{Millis, Mono, Observed};
-use crate::{Holder, HomeSeq, ReplicaId};
+use crate::{Holder, HomeSeq, Reason, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -72,6 +72,9 @@ pub struct Note {
     /// What it named in a beat there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named: Vec<HeldInfo>,
+    /// All that it holds was being taken from it there when it moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicted: bool,
 }
 
 /// Another replica's row, as it was read.
@@ -124,6 +127,7 @@ struct Noted {
     opened: Option<HomeSeq>,
     at: Mono,
     named: Vec<HeldInfo>,
+    evicted: bool,
 }
 
 /// This replica among others.
@@ -170,7 +174,8 @@ impl Cluster {
 
     fn note(&mut self, holder: Holder, opened: Option<HomeSeq>, now: Mono) {
         if self.notes.len() < NOTES || self.notes.contains_key(&holder) {
-            let noted = self.notes.entry(holder).or_insert(Noted { opened, at: now, named: Vec::new() });
+            let new = Noted { opened, at: now, named: Vec::new(), evicted: false };
+            let noted = self.notes.entry(holder).or_insert(new);
             (noted.opened, noted.at) = (opened.max(noted.opened), now.max(noted.at));
         }
     }
@@ -253,8 +258,8 @@ impl Engine {
         cluster.next = now + ROW_EVERY;
         cluster.under_way = Some(now);
         let note = |(&holder, noted): (&Holder, &Noted)| {
-            let Noted { opened, at, named } = noted;
-            Note { holder, opened: *opened, age: now.since(*at), named: named.clone() }
+            let Noted { opened, at, named, evicted } = noted;
+            Note { holder, opened: *opened, age: now.since(*at), named: named.clone(), evicted: *evicted }
         };
         let (beat, notes) = (cluster.beat, cluster.notes.iter().map(note).collect());
         let tally = Census::of(self.sessions.values(), observed).tally();
@@ -312,15 +317,19 @@ impl Engine {
                 }
             }
         }
+        if note.evicted {
+            self.revoke_all(note.holder, Reason::Evicted, now);
+        }
     }
 
     /// Its home is elsewhere: nothing of it is judged here any more.
     pub(super) fn moved(&mut self, holder: Holder, home_seq: HomeSeq) {
         let Some(session) = self.sessions.get(&holder).filter(|s| s.home_seq < home_seq) else { return };
-        // What it named here since it moved, its home does not know.
-        if let (Some((at, named)), Some(cluster)) = (session.last_named(), &mut self.cluster) {
-            cluster.note(holder, None, at);
-            self.named_here(holder, &named);
+        // What it named here since it moved, and what was being taken from it, its home does not know.
+        let (named, evicted) = (session.last_named(), session.is_evicted());
+        if named.is_some() || evicted {
+            let (at, named) = named.unwrap_or((session.heard_at, Vec::new()));
+            self.pass_on(holder, at, &named, evicted);
         }
         if self.sessions.get(&holder).is_some_and(|s| s.conn.is_some()) {
             self.say(holder, Say::Close(CloseWhy::Superseded));
@@ -374,6 +383,16 @@ impl Engine {
         if let Some(noted) = self.cluster.as_mut().and_then(|c| c.notes.get_mut(&holder)) {
             noted.named = held.iter().take(NAMED).copied().collect();
         }
+    }
+
+    fn pass_on(&mut self, holder: Holder, at: Mono, named: &[HeldInfo], evicted: bool) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.note(holder, None, at);
+            if let Some(noted) = cluster.notes.get_mut(&holder) {
+                noted.evicted |= evicted;
+            }
+        }
+        self.named_here(holder, named);
     }
 
     /// A session opened here: whoever had it before is told.

@@ -183,6 +183,11 @@ impl Session {
         }
     }
 
+    /// Whether a person has all that it holds taken from it.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.revocations > 0 && self.leases.values().any(|held| matches!(held.revoked, Some((Reason::Evicted, _))))
+    }
+
     /// Whether this very lease is held.
     pub(super) fn holds(&self, lease: LeaseRef) -> bool {
         self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)

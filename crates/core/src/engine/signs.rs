@@ -28,7 +28,7 @@ impl Signs {
                 && sign.is_some()
                 && *earlier != sign
             {
-                notes.push(Note { holder, opened: None, age: at.since(*looked), named: Vec::new() });
+                notes.push(Note { holder, opened: None, age: at.since(*looked), named: Vec::new(), evicted: false });
             }
             // An answer that is gone does not make the next one new.
             let earlier = before.get(&holder).and_then(|(earlier, _)| earlier.clone());

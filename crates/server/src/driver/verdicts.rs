@@ -21,17 +21,16 @@ fn written(holder: Holder, result: Result<LoseOutcome, StoreError>) -> VerdictRe
 
 impl App {
     pub(super) async fn write_verdict(self: &Arc<Self>, wanted: VerdictWanted) {
-        // What its worker may be told by another home by now is not for this one to take back, either.
-        let released = wanted.reason == Reason::LeaseReleased;
-        let guarded = wanted.evidence.by_absence() || released;
+        let free = wanted.reason == Reason::LeaseReleased;
         let verdict = Verdict {
             holder: wanted.holder,
-            guard: guarded.then_some((self.replica, wanted.home_seq)),
+            // Also what is taken for another reason than absence: from another home its worker may have been given it again.
+            guard: Some((self.replica, wanted.home_seq)),
             leases: Some(wanted.leases.clone()),
             reason: wanted.reason,
             evidence: wanted.evidence,
             last_heard_at: self.clock.wall() - wanted.silent_for,
-            budget: if released { LossBudget::Free } else { LossBudget::Losses },
+            budget: if free { LossBudget::Free } else { LossBudget::Losses },
             end_session: wanted.end_session,
         };
         let result = match self.lose(verdict.clone()).await {

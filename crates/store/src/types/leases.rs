@@ -72,7 +72,7 @@ pub struct Reported {
 pub struct Verdict {
     /// Whose.
     pub holder: Holder,
-    /// For verdicts by absence: the home that judges; none for evidence 1 to 3, limits and persons.
+    /// The home that judges; none for what needs no home (a newer incarnation, a worker whose row is gone).
     pub guard: Option<(ReplicaId, HomeSeq)>,
     /// Which; none: all that are open.
     pub leases: Option<Vec<LeaseRef>>,

@@ -94,7 +94,8 @@ fn what_another_replica_heard_of_a_worker_puts_its_verdict_off() {
         c.pass(1_000);
         c.world.put(Input::Heard(holder(2), None));
         c.peer_writes(|row| {
-            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }];
+            row.notes =
+                vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new(), evicted: false }];
         });
     }
     assert_eq!(c.world.engine.leases(holder(1)).len(), 1);
@@ -115,7 +116,13 @@ fn a_session_that_opened_elsewhere_is_not_judged_here_any_more() {
     c.world.beat(1, 1, 0, &[1]);
     c.world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
     c.peer_writes(|row| {
-        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(10), named: Vec::new() }];
+        row.notes = vec![Note {
+            holder: holder(1),
+            opened: Some(HomeSeq(2)),
+            age: Millis(10),
+            named: Vec::new(),
+            evicted: false,
+        }];
     });
     c.world.put(Input::Moved(holder(9), HomeSeq(1)));
     let effects = c.pass(60_000);
@@ -283,7 +290,7 @@ fn a_row_that_does_not_change_keeps_nobody_alive() {
     c.world.session(1, vec![info(7, policy())]);
     c.world.beat(1, 1, 3, &[7]);
     c.peer_writes(|row| {
-        row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new() }];
+        row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named: Vec::new(), evicted: false }];
     });
     assert_eq!(verdicts(&c.pass(15_000)).len(), 1);
 }
@@ -304,7 +311,9 @@ fn a_run_that_is_named_at_another_replica_is_exempt_from_claim_ttl_at_its_home()
     c.world.put(Input::Open(open, None, false));
     for _ in 0..200 {
         let named = vec![HeldInfo { lease: lease(7), frozen: Millis::ZERO }];
-        c.peer_writes(|row| row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named }]);
+        c.peer_writes(|row| {
+            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named, evicted: false }]
+        });
         assert!(verdicts(&c.pass(40_000)).is_empty(), "for longer than claim_ttl");
     }
     assert_eq!(verdicts(&c.pass(100_000))[0].reason, Reason::WorkerHeartbeatLost);
@@ -340,11 +349,35 @@ fn what_a_worker_named_before_its_move_was_known_goes_to_its_new_home() {
     c.world.put(Input::PollHeld(holder(1), held.clone()));
     c.world.now += 200;
     c.peer_writes(|row| {
-        row.notes = vec![Note { holder: holder(1), opened: Some(HomeSeq(2)), age: Millis(500), named: Vec::new() }];
+        row.notes = vec![Note {
+            holder: holder(1),
+            opened: Some(HomeSeq(2)),
+            age: Millis(500),
+            named: Vec::new(),
+            evicted: false,
+        }];
     });
     let effects = c.pass(2_000);
     let sent = rows(&effects).into_iter().flat_map(|row| &row.notes).find(|note| note.holder == holder(1));
     let note = sent.expect("its home is told");
     assert_eq!((&note.named, note.opened), (&held, None));
     assert!(note.age >= Millis(200), "when it was said, not when it was passed on: {}", note.age);
+}
+
+#[test]
+fn an_eviction_goes_with_its_worker() {
+    let mut c = Cluster::new();
+    c.world.session(1, vec![info(7, policy())]);
+    c.world.beat(1, 1, 0, &[7]);
+    c.world.put(Input::Revoke(holder(1), Reason::Evicted));
+    c.world.put(Input::Moved(holder(1), HomeSeq(2)));
+    let effects = c.pass(2_000);
+    let mut notes = rows(&effects).into_iter().flat_map(|row| &row.notes);
+    let note = notes.find(|note| note.holder == holder(1)).expect("its home is told").clone();
+
+    let mut home = Cluster::new();
+    home.world.session(1, vec![info(7, policy())]);
+    home.world.beat(1, 1, 0, &[7]);
+    home.peer_writes(|row| row.notes = vec![note]);
+    assert!(said(&home.pass(2_000)).contains(&&Say::Lost(lease(7), Reason::Evicted)));
 }

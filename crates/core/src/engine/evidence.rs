@@ -9,6 +9,7 @@ use super::breaker::Census;
 use super::effect::{CloseWhy, Effect, Say, VerdictWanted};
 use super::grace::REARMED_AT_MOST;
 use super::input::{CloseKind, ConnId, HeldInfo, Presence, SessionInfo, VerdictResult};
+use super::leases::{HeldLease, Leases, Table};
 use super::observed::{Senses, TICK};
 use super::replicas::Cluster;
 use super::session::{Connection, Session};
@@ -116,7 +117,7 @@ impl Engine {
             .filter(|(index, at, _)| *at <= observed && session.has_unjudged(*index))
             .map(|(index, _, evidence)| (index, evidence))
             .collect();
-        let runs = session.leases.values().filter(|l| !l.judged).count();
+        let runs = session.leases.iter().filter(|l| !l.judged).count();
         if due.is_empty() || !self.gate(runs) {
             return;
         }
@@ -126,16 +127,16 @@ impl Engine {
     }
 
     /// Writes off the leases of one policy; the session as well if they are its last.
-    fn judge(&mut self, holder: Holder, policy: usize, evidence: Evidence, now: Mono) {
+    fn judge(&mut self, holder: Holder, policy: u32, evidence: Evidence, now: Mono) {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let mut leases = Vec::new();
-        for (&run_id, held) in &mut session.leases {
+        for held in session.leases.iter_mut() {
             if held.policy == policy && !held.judged {
                 held.judged = true;
-                leases.push(LeaseRef { run_id, epoch: held.epoch });
+                leases.push(held.lease());
             }
         }
-        let end_session = session.leases.values().all(|l| l.judged) && !session.ending;
+        let end_session = session.leases.iter().all(|l| l.judged) && !session.ending;
         if leases.is_empty() && !end_session {
             return;
         }
@@ -161,9 +162,7 @@ impl Engine {
     pub(super) fn take(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, evidence: Evidence, now: Mono) {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let (home_seq, silent_for) = (session.home_seq, now.since(session.heard_at));
-        let Some(held) = session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch && !l.judged) else {
-            return;
-        };
+        let Some(held) = session.leases.exact(lease).filter(|held| !held.judged) else { return };
         held.judged = true;
         self.effects.push(Effect::Verdict(VerdictWanted {
             holder,
@@ -180,7 +179,7 @@ impl Engine {
     /// Takes a lease from a worker that may be alive: it is told, no longer confirmed, and given time to stop.
     pub(super) fn revoke(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, evidence: Evidence) {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
-        let Some(held) = session.leases.get_mut(&lease.run_id).filter(|l| l.revoked.is_none()) else { return };
+        let Some(held) = session.leases.get_mut(lease.run_id).filter(|l| l.revoked.is_none()) else { return };
         held.revoked = Some((reason, evidence));
         session.revocations += 1;
         self.say(holder, Say::Lost(lease, reason));
@@ -195,7 +194,7 @@ impl Engine {
         }
         session.draining = true;
         let may_be_alive = session.presence == Presence::Session;
-        let leases: Vec<_> = session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect();
+        let leases: Vec<_> = session.leases.iter().map(HeldLease::lease).collect();
         for lease in leases {
             if may_be_alive {
                 self.revoke(holder, lease, reason, evidence);
@@ -258,7 +257,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&wanted.holder) else { return };
         session.ending &= !wanted.end_session;
         for lease in &wanted.leases {
-            if let Some(held) = session.leases.get_mut(&lease.run_id) {
+            if let Some(held) = session.leases.get_mut(lease.run_id) {
                 held.judged = false;
                 session.arm(lease.run_id);
             }
@@ -299,7 +298,7 @@ impl Engine {
         let leases = self.local_leases(info.leases);
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         for lease in &leases {
-            if !session.leases.contains_key(&lease.lease.run_id) {
+            if !session.leases.contains(lease.lease.run_id) {
                 session.hold(lease, 0, observed);
             }
         }
@@ -352,9 +351,9 @@ impl Engine {
             grace: None,
             spared: None,
             excused: false,
-            leases: std::collections::BTreeMap::new(),
-            policies: Vec::new(),
-            limits: std::collections::BTreeSet::new(),
+            leases: Leases::default(),
+            policies: Table::default(),
+            limits: Table::default(),
             beaters: 0,
             timer: None,
             revocations: 0,
@@ -362,9 +361,7 @@ impl Engine {
             shared: self.cluster.as_ref().map(Cluster::of_session).unwrap_or_default(),
             least,
         };
-        for lease in self.local_leases(info.leases) {
-            session.hold(&lease, 0, observed);
-        }
+        session.hold_all(&self.local_leases(info.leases), 0, observed);
         session.revoke_again(&revoked);
         session.gives_beaters_time(observed);
         session.heartbeat = session.needed_beat();
@@ -435,7 +432,7 @@ impl Engine {
 
     pub(super) fn gone(&mut self, holder: Holder, reason: Reason) {
         let Some(session) = self.sessions.get(&holder) else { return };
-        let leases: Vec<_> = session.leases.iter().map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect();
+        let leases: Vec<_> = session.leases.iter().map(HeldLease::lease).collect();
         for lease in leases {
             self.say(holder, Say::Lost(lease, reason));
         }
@@ -452,8 +449,7 @@ impl Engine {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return self.named_here(holder, held) };
         for info in held {
-            if let Some(held) = session.leases.get_mut(&info.lease.run_id).filter(|l| l.epoch == info.lease.epoch) {
-                held.confirmed = observed;
+            if session.holds(info.lease) {
                 session.named(info, observed);
             }
         }

@@ -17,9 +17,11 @@
 
 use super::Engine;
 use super::input::{HeldInfo, LeaseInfo, Presence};
+use super::leases::{HeldLease, Maybe};
 use super::observed::TICK;
-use super::session::{HeldLease, Session};
+use super::session::Session;
 use super::status::Status;
+use crate::options::AttemptLimits;
 use crate::policy::Liveness;
 use crate::policy::derive::backstop_margin as margin;
 use crate::run::Evidence;
@@ -34,54 +36,31 @@ pub(super) const UNDECLARED: Millis = Millis::secs(60);
 /// When a limit is due, and which.
 type Due = (Observed, Reason);
 
-impl HeldLease {
-    /// As the store has it.
-    pub(super) fn new(info: &LeaseInfo, policy: usize, push_seq: u64, now: Observed) -> Self {
-        Self {
-            epoch: info.lease.epoch,
-            policy,
-            push_seq,
-            absent_beats: 0,
-            cancelling: info.cancelling,
-            started: info.started,
-            begun: info.begun,
-            moved: info.since,
-            named: None,
-            frozen: Millis::ZERO,
-            limits: info.limits,
-            limit_at: None,
-            confirmed: now,
-            revoked: None,
-            judged: false,
-        }
-    }
-
-    /// The last sign of life of a run that a worker without a session names in its beats.
-    fn last_sign(&self) -> Option<Observed> {
-        self.named.map(|named| named.max(self.moved))
-    }
-}
-
 impl Session {
+    /// Whether a beat has named this lease although its worker is not known to beat.
+    pub(super) fn is_beater(&self, held: &HeldLease) -> bool {
+        matches!(self.presence, Presence::None(_)) && held.named.get().is_some()
+    }
+
     /// The earliest limit of a lease.
     fn next_limit(&self, held: &HeldLease) -> Option<Due> {
         if held.judged || held.revoked.is_some() {
             return None;
         }
-        let policy = &self.policies[held.policy].0;
+        let policy = self.policies.get(held.policy);
         let ttl = self.ttl(policy);
         let beats = !matches!(self.presence, Presence::None(_));
         // For a worker that does not beat, the claim is the start.
         let begun = held.started || !beats;
         let start = (!begun).then(|| (held.begun + policy.start_timeout, Reason::StartTimeout));
-        let sign = match held.last_sign() {
-            Some(at) if !beats => Some((self.named_lost_at(at, policy), Reason::WorkerHeartbeatLost)),
+        let sign = match held.named.get() {
+            Some(at) if !beats => Some((self.named_lost_at(at.max(held.moved), policy), Reason::WorkerHeartbeatLost)),
             _ => (!beats).then(|| (held.moved + policy.claim_ttl, Reason::ClaimTtlExceeded)),
         };
-        let run_timeout = held.limits.run_timeout;
+        let AttemptLimits { run_timeout, progress_timeout } = *self.limits.get(held.limits);
         let run =
             begun.then(|| (held.begun + run_timeout + held.frozen + margin(run_timeout, ttl), Reason::RunTimeout));
-        let progress = held.limits.progress_timeout.filter(|_| begun).map(|limit| {
+        let progress = progress_timeout.filter(|_| begun).map(|limit| {
             let later = if self.presence == Presence::Session { margin(limit, ttl) } else { Millis::ZERO };
             (held.moved + limit + later, Reason::ProgressTimeout)
         });
@@ -95,23 +74,18 @@ impl Session {
 
     /// Makes sure that a lease is looked at when one of its limits may be due. Whether that is sooner than it was.
     pub(super) fn arm(&mut self, run: RunId) -> bool {
-        let Some(due) = self.leases.get(&run).and_then(|held| self.next_limit(held)).map(|(at, _)| at) else {
-            return false;
-        };
-        let Some(held) = self.leases.get_mut(&run) else { return false };
-        if held.limit_at.is_some_and(|at| at <= due) {
+        let Some(held) = self.leases.get(run) else { return false };
+        let Some((due, _)) = self.next_limit(held) else { return false };
+        if held.looked_at().is_some_and(|at| at <= due) {
             return false;
         }
-        if let Some(old) = held.limit_at.replace(due) {
-            self.limits.remove(&(old, run));
-        }
-        self.limits.insert((due, run));
+        self.leases.look_at(run, due);
         true
     }
 
     /// Something was said about a lease: it has begun, and it moves. Whether it is to be looked at sooner.
     pub(super) fn reported(&mut self, run: RunId, now: Observed) -> bool {
-        let Some(held) = self.leases.get_mut(&run) else { return false };
+        let Some(held) = self.leases.get_mut(run) else { return false };
         if !held.started {
             held.started = true;
             held.begun = now;
@@ -123,7 +97,7 @@ impl Session {
     /// The store has its start and the last statement about it: they may have come in at another replica. Whether it is to be
     /// looked at sooner.
     pub(super) fn seen(&mut self, run: RunId, begun: Observed, last: Observed) -> bool {
-        let Some(held) = self.leases.get_mut(&run) else { return false };
+        let Some(held) = self.leases.get_mut(run) else { return false };
         if !held.started {
             held.started = true;
             held.begun = held.begun.max(begun);
@@ -135,38 +109,37 @@ impl Session {
     /// A beat named a lease. Time in which its work stood still counts for no limit, and its progress begins anew after it.
     pub(super) fn named(&mut self, info: &HeldInfo, now: Observed) {
         let is_not_known_to_beat = matches!(self.presence, Presence::None(_));
-        let Some(held) = self.leases.get_mut(&info.lease.run_id) else { return };
+        let Some(held) = self.leases.get_mut(info.lease.run_id) else { return };
         if info.frozen > held.frozen {
             held.frozen = info.frozen;
             held.moved = held.moved.max(now);
         }
         if is_not_known_to_beat {
-            self.beaters += u32::from(held.named.is_none());
-            held.named = held.named.max(Some(now));
+            let earlier = held.named.get();
+            held.named = Maybe::at(earlier.map_or(now, |at| at.max(now)));
+            self.beaters += u32::from(earlier.is_none());
             self.arm(info.lease.run_id);
         }
     }
 
     /// What a worker that is not known to beat named last, and when.
     pub(super) fn last_named(&self) -> Option<(Mono, Vec<HeldInfo>)> {
-        let last = self.leases.values().filter_map(|held| held.named).max()?;
+        let beaters = || self.leases.iter().filter(|held| self.is_beater(held));
+        let last = beaters().filter_map(|held| held.named.get()).max()?;
         let at = Mono(self.heard_at.0.saturating_sub(self.heard.since(last).0));
-        let of = self.leases.iter().filter(|(_, held)| held.named == Some(last));
-        let info = |(&run_id, held): (&RunId, &HeldLease)| HeldInfo {
-            lease: LeaseRef { run_id, epoch: held.epoch },
-            frozen: held.frozen,
-        };
+        let of = beaters().filter(|held| held.named.get() == Some(last));
+        let info = |held: &HeldLease| HeldInfo { lease: held.lease(), frozen: held.frozen };
         Some((at, of.map(info).collect()))
     }
 
     /// It is heard again after a time in which it was not, or could not be: what it said meanwhile is still on its way.
     pub(super) fn heard_again(&mut self, now: Observed) {
         let beats = !matches!(self.presence, Presence::None(_));
-        for held in self.leases.values_mut() {
+        for held in self.leases.iter_mut() {
             if beats {
                 held.moved = held.moved.max(now);
-            } else {
-                held.named = held.named.map(|named| named.max(now));
+            } else if let Some(named) = held.named.get() {
+                held.named = Maybe::at(named.max(now));
             }
         }
     }
@@ -177,13 +150,13 @@ impl Session {
         if !matches!(self.presence, Presence::None(_)) {
             return;
         }
-        let runs: Vec<RunId> = self.leases.keys().copied().collect();
+        let runs: Vec<RunId> = self.leases.iter().map(|held| held.run).collect();
         for run in runs {
-            let Some(held) = self.leases.get(&run) else { continue };
-            let policy = self.policies[held.policy].0;
+            let Some(held) = self.leases.get(run) else { continue };
+            let policy = *self.policies.get(held.policy);
             let least = now + self.ttl(&policy);
             if held.moved + policy.claim_ttl < least
-                && let Some(held) = self.leases.get_mut(&run)
+                && let Some(held) = self.leases.get_mut(run)
             {
                 held.moved = Observed(least.0.saturating_sub(policy.claim_ttl.0));
             }
@@ -222,7 +195,7 @@ impl Engine {
     /// How long nothing has been said about a lease, in observed time.
     #[must_use]
     pub fn still_for(&self, holder: Holder, lease: LeaseRef) -> Option<Millis> {
-        let held = self.sessions.get(&holder)?.leases.get(&lease.run_id).filter(|held| held.epoch == lease.epoch)?;
+        let held = self.sessions.get(&holder)?.leases.get(lease.run_id).filter(|held| held.epoch == lease.epoch)?;
         Some(self.observed.now().since(held.moved))
     }
 
@@ -232,22 +205,16 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let heard = matches!(session.presence, Presence::None(_)) || session.is_heard(observed);
         let mut due: Vec<(LeaseRef, Reason)> = Vec::new();
-        while let Some(&(at, run_id)) = session.limits.first()
-            && at <= observed
-        {
-            session.limits.pop_first();
-            let Some(held) = session.leases.get_mut(&run_id) else { continue };
-            held.limit_at = None;
-            let lease = LeaseRef { run_id, epoch: held.epoch };
-            let Some((at, reason)) = session.leases.get(&run_id).and_then(|held| session.next_limit(held)) else {
-                continue;
-            };
+        while let Some(run) = session.leases.pop_due(observed) {
+            let Some(held) = session.leases.get(run) else { continue };
+            let (lease, next) = (held.lease(), session.next_limit(held));
+            let Some((at, reason)) = next else { continue };
             if at > observed {
-                session.arm(run_id);
+                session.arm(run);
             } else if heard || reason == Reason::StartTimeout {
                 due.push((lease, reason));
             } else {
-                session.look_again(run_id, observed + NOT_HEARD);
+                session.leases.look_at(run, observed + NOT_HEARD);
             }
         }
         for (lease, reason) in due {
@@ -269,17 +236,17 @@ impl Engine {
         if self.gate(1) {
             self.take(holder, lease, reason, Evidence::Silence, now);
         } else if let Some(session) = self.sessions.get_mut(&holder) {
-            session.look_again(lease.run_id, observed + TICK);
+            session.leases.look_at(lease.run_id, observed + TICK);
         }
     }
 
     fn revocations_due(&mut self, holder: Holder, now: Mono) {
         let observed = self.observed.now();
         let Some(session) = self.sessions.get(&holder).filter(|s| s.revocations > 0) else { return };
-        let over = session.leases.iter().filter_map(|(&run_id, held)| {
+        let over = session.leases.iter().filter_map(|held| {
             let (reason, evidence) = held.revoked?;
-            let lease = LeaseRef { run_id, epoch: held.epoch };
-            (!held.judged && session.revocation_over(held) <= observed).then_some((lease, reason, evidence))
+            let is_over = !held.judged && session.revocation_over(held) <= observed;
+            is_over.then(|| (held.lease(), reason, evidence))
         });
         for (lease, reason, evidence) in over.collect::<Vec<_>>() {
             self.take(holder, lease, reason, evidence, now);
@@ -288,13 +255,6 @@ impl Engine {
 }
 
 impl Session {
-    fn look_again(&mut self, run: RunId, at: Observed) {
-        if let Some(held) = self.leases.get_mut(&run) {
-            held.limit_at = Some(at);
-            self.limits.insert((at, run));
-        }
-    }
-
     /// Whether it is heard now, so that what is known of its work is true.
     fn is_heard(&self, now: Observed) -> bool {
         let greeted = self.presence != Presence::Session || self.conn.as_ref().is_some_and(|conn| conn.greeted);

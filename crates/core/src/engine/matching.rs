@@ -202,13 +202,12 @@ impl Engine {
             None if session.presence != Presence::Session => session.wants += unused,
             None => {}
         }
-        for lease in &result.leases {
-            // The store's observed clock moves once a second; the countdown begins now.
-            let taken_now = LeaseInfo { begun: observed, since: observed, ..*lease };
-            session.hold(&taken_now, push.unwrap_or(0), observed);
-        }
-        let holder = pending.holder;
         let leases: Vec<LeaseRef> = result.leases.iter().map(|l| l.lease).collect();
+        // The store's observed clock moves once a second; the countdown begins now.
+        let taken_now = |lease| LeaseInfo { begun: observed, since: observed, ..lease };
+        let taken: Vec<_> = result.leases.into_iter().map(taken_now).collect();
+        session.hold_all(&taken, push.unwrap_or(0), observed);
+        let holder = pending.holder;
         if let Some(push_seq) = push {
             self.say(holder, Say::Push(push_seq, leases));
         }

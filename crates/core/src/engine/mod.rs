@@ -26,6 +26,7 @@ pub mod effect;
 mod evidence;
 mod grace;
 pub mod input;
+mod leases;
 mod limits;
 mod matching;
 pub mod observed;
@@ -56,6 +57,7 @@ use crate::{Holder, LeaseRef, QueueId, Reason};
 use breaker::{Breaker, Census, Reap};
 use closed::Closed;
 use grace::Graces;
+use leases::HeldLease;
 use matching::Matching;
 use replicas::Cluster;
 use session::Session;
@@ -186,15 +188,14 @@ impl Engine {
     /// What a session holds, in order of id.
     #[must_use]
     pub fn leases(&self, holder: Holder) -> Vec<LeaseRef> {
-        let leases = self.sessions.get(&holder).into_iter().flat_map(|s| s.leases.iter());
-        leases.map(|(&run_id, l)| LeaseRef { run_id, epoch: l.epoch }).collect()
+        self.sessions.get(&holder).into_iter().flat_map(|s| s.leases.iter()).map(HeldLease::lease).collect()
     }
 
     /// How to tell a worker something about a lease, if it has the lease and can be told.
     #[must_use]
     pub fn way_to(&self, holder: Holder, lease: LeaseRef) -> Option<Way> {
         let session = self.sessions.get(&holder)?;
-        session.leases.get(&lease.run_id).filter(|l| l.epoch == lease.epoch)?;
+        session.leases.get(lease.run_id).filter(|l| l.epoch == lease.epoch)?;
         if session.presence == Presence::Session {
             session.conn.as_ref().filter(|c| c.greeted).map(|c| Way::Connection(c.id))
         } else {
@@ -205,7 +206,7 @@ impl Engine {
     /// Whether a lease is this worker's and nothing takes it from it. None: it is not known here.
     #[must_use]
     pub fn is_watched(&self, holder: Holder, lease: LeaseRef) -> Option<bool> {
-        let held = self.sessions.get(&holder)?.leases.get(&lease.run_id).filter(|held| held.epoch == lease.epoch)?;
+        let held = self.sessions.get(&holder)?.leases.get(lease.run_id).filter(|held| held.epoch == lease.epoch)?;
         Some(!held.judged && held.revoked.is_none())
     }
 
@@ -220,8 +221,8 @@ impl Engine {
         let cancels = session
             .leases
             .iter()
-            .filter(|(_, l)| l.cancelling)
-            .map(|(&run_id, l)| Say::Cancel(LeaseRef { run_id, epoch: l.epoch }, Reason::Cancelled));
+            .filter(|held| held.cancelling)
+            .map(|held| Say::Cancel(held.lease(), Reason::Cancelled));
         drain.into_iter().chain(cancels).take(crate::limits::sizes::BATCH).collect()
     }
 
@@ -288,11 +289,9 @@ impl Engine {
     }
 
     fn cancel(&mut self, holder: Holder, lease: LeaseRef, reason: Reason) {
-        let Some(held) = self.sessions.get_mut(&holder).and_then(|s| s.leases.get_mut(&lease.run_id)) else { return };
-        if held.epoch == lease.epoch {
-            held.cancelling = true;
-            self.say(holder, Say::Cancel(lease, reason));
-        }
+        let Some(held) = self.sessions.get_mut(&holder).and_then(|s| s.leases.exact(lease)) else { return };
+        held.cancelling = true;
+        self.say(holder, Say::Cancel(lease, reason));
     }
 
     fn queue_changed(&mut self, id: QueueId, liveness: Liveness) {

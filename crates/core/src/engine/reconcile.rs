@@ -7,9 +7,10 @@
 use super::Engine;
 use super::effect::Say;
 use super::input::{BeatInfo, ConnId};
+use super::leases::Maybe;
 use crate::run::Evidence;
 use crate::time::Mono;
-use crate::{Holder, LeaseRef, Reason};
+use crate::{Holder, Reason};
 
 /// Timer beats that must have seen a push without naming its lease before the lease is taken back.
 const ABSENT_BEATS: u8 = 2;
@@ -37,7 +38,7 @@ impl Engine {
     }
 
     fn is_judged(&self, holder: Holder) -> bool {
-        self.sessions.get(&holder).is_none_or(|s| s.ending || s.leases.values().any(|l| l.judged))
+        self.sessions.get(&holder).is_none_or(|s| s.ending || s.leases.iter().any(|l| l.judged))
     }
 
     /// Compares; whether a verdict over this session is under way.
@@ -48,14 +49,14 @@ impl Engine {
         let mut named = std::collections::BTreeSet::new();
         for info in &beat.held {
             let lease = &info.lease;
-            match session.leases.get_mut(&lease.run_id).filter(|l| l.epoch == lease.epoch) {
+            match session.leases.exact(*lease) {
                 None => not_its_own.push((*lease, Reason::LeaseReleased)),
                 Some(held) => {
                     named.insert(lease.run_id);
                     held.absent_beats = 0;
                     match held.revoked {
                         Some((reason, _)) => not_its_own.push((*lease, reason)),
-                        None => held.confirmed = observed,
+                        None => held.named = Maybe::at(observed),
                     }
                     session.named(info, observed);
                 }
@@ -69,13 +70,13 @@ impl Engine {
         // that is silent towards the worker alone): it would start what it had been given and what has been taken from it since.
         let has_read_held = beat.credit > 0 || beat.seen_push_seq > 0;
         let mut judged = session.ending;
-        for (&run_id, held) in &mut session.leases {
-            let lease = LeaseRef { run_id, epoch: held.epoch };
+        for held in session.leases.iter_mut() {
+            let lease = held.lease();
             judged |= held.judged;
             if first && held.cancelling {
                 cancelling.push(lease);
             }
-            if named.contains(&run_id) {
+            if named.contains(&held.run) {
                 continue;
             }
             // What the beat cannot know yet may still be started, also by a worker from which it has been taken.

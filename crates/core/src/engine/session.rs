@@ -2,6 +2,7 @@
 
 use super::grace::Grace;
 use super::input::{ConnId, LeaseInfo, Presence};
+use super::leases::{HeldLease, Leases, Maybe, Table};
 use super::limits::UNDECLARED;
 use super::observed::TICK;
 use super::status::Status;
@@ -10,50 +11,14 @@ use crate::options::AttemptLimits;
 use crate::policy::{Liveness, Takeover, derive};
 use crate::run::Evidence;
 use crate::time::{Millis, Mono, Observed};
-use crate::{Epoch, Holder, HomeSeq, LeaseRef, Reason, RunId};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A lease in the hands of a session.
-#[derive(Clone, Debug)]
-pub(super) struct HeldLease {
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// By what it is judged (an index into [`Session::policies`]).
-    pub policy: usize,
-    /// The push that carried it; 0: known to the worker since the connection opened.
-    pub push_seq: u64,
-    /// Timer beats in a row that saw the push and did not name it.
-    pub absent_beats: u8,
-    /// Somebody asked for its end.
-    pub cancelling: bool,
-    /// Something was said about it.
-    pub started: bool,
-    /// The claim, then the start.
-    pub begun: Observed,
-    /// The last statement about it, or when it could say something again.
-    pub moved: Observed,
-    /// The last beat that named it, of a worker that is not known to beat.
-    pub named: Option<Observed>,
-    /// For how long its work has stood still, as its worker says.
-    pub frozen: Millis,
-    /// How long an attempt of it may take.
-    pub limits: AttemptLimits,
-    /// Its entry in [`Session::limits`].
-    pub limit_at: Option<Observed>,
-    /// The last beat that named it and was acknowledged.
-    pub confirmed: Observed,
-    /// It is being taken from a worker that may be alive.
-    pub revoked: Option<(Reason, Evidence)>,
-    /// A verdict over it is being written.
-    pub judged: bool,
-}
+use crate::{Holder, HomeSeq, LeaseRef, Reason, RunId};
 
 /// A lease that is being taken from a worker that may be alive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeldAndRevoked {
     lease: LeaseRef,
     why: (Reason, Evidence),
-    confirmed: Observed,
+    confirmed: Maybe,
 }
 
 /// An open connection.
@@ -118,11 +83,11 @@ pub(super) struct Session {
     /// It was absent when the breaker closed, and has not been heard since: it does not open the breaker again.
     pub excused: bool,
     /// What it holds.
-    pub leases: BTreeMap<RunId, HeldLease>,
-    /// The distinct policies of what it holds, with how many leases each; an index is never reused for another policy.
-    pub policies: Vec<(Liveness, u32)>,
-    /// When each lease is to be looked at for its limits.
-    pub limits: BTreeSet<(Observed, RunId)>,
+    pub leases: Leases,
+    /// The policies of what it holds.
+    pub policies: Table<Liveness>,
+    /// How long attempts of what it holds may take.
+    pub limits: Table<AttemptLimits>,
     /// Leases that beats have named although the worker is not known to beat.
     pub beaters: u32,
     /// Its entry in the engine's timers.
@@ -141,33 +106,32 @@ impl Session {
     /// Takes a lease in.
     pub(super) fn hold(&mut self, info: &LeaseInfo, push_seq: u64, now: Observed) {
         self.drop_lease(info.lease.run_id);
-        let known = self.policies.iter().position(|(p, _)| *p == info.liveness);
-        let policy = known.unwrap_or_else(|| {
-            self.policies.push((info.liveness, 0));
-            self.policies.len() - 1
-        });
-        self.policies[policy].1 += 1;
-        self.leases.insert(info.lease.run_id, HeldLease::new(info, policy, push_seq, now));
+        let (policy, limits) = (self.policies.take(info.liveness), self.limits.take(info.limits));
+        let named = if matches!(self.presence, Presence::None(_)) { Maybe::NONE } else { Maybe::at(now) };
+        self.leases.put(HeldLease { named, ..HeldLease::new(info, policy, limits, push_seq) });
         self.arm(info.lease.run_id);
+    }
+
+    /// Takes several in: room for them is made once.
+    pub(super) fn hold_all(&mut self, infos: &[LeaseInfo], push_seq: u64, now: Observed) {
+        self.leases.reserve(infos.len());
+        infos.iter().for_each(|info| self.hold(info, push_seq, now));
     }
 
     /// Forgets a lease; whether it was there.
     pub(super) fn drop_lease(&mut self, run: RunId) -> bool {
-        let Some(held) = self.leases.remove(&run) else { return false };
-        self.policies[held.policy].1 -= 1;
+        let Some(held) = self.leases.remove(run) else { return false };
+        self.policies.give_back(held.policy);
+        self.limits.give_back(held.limits);
         self.revocations -= u32::from(held.revoked.is_some());
-        self.beaters -= u32::from(held.named.is_some());
-        if let Some(due) = held.limit_at {
-            self.limits.remove(&(due, run));
-        }
+        self.beaters -= u32::from(self.is_beater(&held));
         true
     }
 
     /// What is being taken from it, with the last beat that confirmed it.
     pub(super) fn revoked(&self) -> Vec<HeldAndRevoked> {
-        let of = |(&run_id, held): (&RunId, &HeldLease)| {
-            let lease = LeaseRef { run_id, epoch: held.epoch };
-            held.revoked.map(|why| HeldAndRevoked { lease, why, confirmed: held.confirmed })
+        let of = |held: &HeldLease| {
+            held.revoked.map(|why| HeldAndRevoked { lease: held.lease(), why, confirmed: held.named })
         };
         self.leases.iter().filter_map(of).collect()
     }
@@ -175,9 +139,9 @@ impl Session {
     /// Goes on taking what was being taken on an earlier connection; a new connection gives no new time.
     pub(super) fn revoke_again(&mut self, earlier: &[HeldAndRevoked]) {
         for one in earlier {
-            if let Some(held) = self.leases.get_mut(&one.lease.run_id).filter(|l| l.epoch == one.lease.epoch) {
+            if let Some(held) = self.leases.exact(one.lease) {
                 held.revoked = Some(one.why);
-                held.confirmed = one.confirmed;
+                held.named = one.confirmed;
                 self.revocations += 1;
             }
         }
@@ -185,12 +149,12 @@ impl Session {
 
     /// Whether a person has all that it holds taken from it.
     pub(super) fn is_evicted(&self) -> bool {
-        self.revocations > 0 && self.leases.values().any(|held| matches!(held.revoked, Some((Reason::Evicted, _))))
+        self.revocations > 0 && self.leases.iter().any(|held| matches!(held.revoked, Some((Reason::Evicted, _))))
     }
 
     /// Whether this very lease is held.
     pub(super) fn holds(&self, lease: LeaseRef) -> bool {
-        self.leases.get(&lease.run_id).is_some_and(|held| held.epoch == lease.epoch)
+        self.leases.get(lease.run_id).is_some_and(|held| held.epoch == lease.epoch)
     }
 
     /// Free credit: what may be claimed for it now. An absent worker, one that has missed beats included, takes nothing new;
@@ -212,7 +176,7 @@ impl Session {
 
     /// How often it must beat: for its queues as they are now, and for each lease by the terms it was given.
     pub(super) fn needed_beat(&self) -> Millis {
-        let held = self.policies.iter().filter(|(_, n)| *n > 0).map(|(p, _)| p.lease_ttl);
+        let held = self.policies.in_use().map(|(_, p)| p.lease_ttl);
         derive::heartbeat(held.fold(self.least.lease_ttl, Millis::min))
     }
 
@@ -265,32 +229,31 @@ impl Session {
     }
 
     /// The policies of what it holds; an idle session is judged by the least TTL of its queues.
-    pub(super) fn judged_by(&self) -> impl Iterator<Item = (usize, &Liveness)> {
-        let held = self.policies.iter().enumerate().filter(|(_, (_, n))| *n > 0).map(|(i, (p, _))| (i, p));
-        let idle = self.leases.is_empty().then_some((usize::MAX, &self.least));
-        held.chain(idle)
+    pub(super) fn judged_by(&self) -> impl Iterator<Item = (u32, &Liveness)> {
+        let idle = self.leases.is_empty().then_some((u32::MAX, &self.least));
+        self.policies.in_use().chain(idle)
     }
 
     /// Whether a verdict over a policy's leases would take any; over none at all, whether it would end the session.
-    pub(super) fn has_unjudged(&self, policy: usize) -> bool {
-        policy == usize::MAX || self.leases.values().any(|l| l.policy == policy && !l.judged)
+    pub(super) fn has_unjudged(&self, policy: u32) -> bool {
+        policy == u32::MAX || self.leases.iter().any(|l| l.policy == policy && !l.judged)
     }
 
     /// When to look at it next.
     pub(super) fn next_due(&self) -> Option<Observed> {
         let verdict = self.judged_by().filter_map(|(_, p)| self.lost_at(p)).map(|(at, _)| at).min();
-        let limit = self.limits.first().map(|(at, _)| *at);
+        let limit = self.leases.next_look();
         let revoked = if self.revocations == 0 {
             None
         } else {
-            self.leases.values().filter(|l| l.revoked.is_some() && !l.judged).map(|l| self.revocation_over(l)).min()
+            self.leases.iter().filter(|l| l.revoked.is_some() && !l.judged).map(|l| self.revocation_over(l)).min()
         };
         [verdict, limit, revoked].into_iter().flatten().min()
     }
 
     /// When a revoked lease may be taken although the worker did not say that the process is gone.
     pub(super) fn revocation_over(&self, held: &HeldLease) -> Observed {
-        let policy = &self.policies[held.policy].0;
-        held.confirmed + self.ttl(policy) + policy.offline_grace
+        let policy = self.policies.get(held.policy);
+        held.named.get().unwrap_or_default() + self.ttl(policy) + policy.offline_grace
     }
 }

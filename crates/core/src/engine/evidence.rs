@@ -1,8 +1,6 @@
 //! Absence: silence, closed connections, and the verdicts that follow.
 //!
-//! A beat touches no timer. Each session has one entry in an ordered set, at the earliest moment at which it could be judged
-//! when the entry was made; when that moment comes it is computed again from what has been heard since, and usually moved.
-//! So a beat costs O(1) and a tick what is due.
+//! A beat touches no timer, and a tick looks at what is due: see [`super::sessions`].
 
 use super::Engine;
 use super::breaker::Census;
@@ -36,10 +34,7 @@ impl Engine {
         self.closed.tick(observed);
         self.replicas_tick(now);
         self.breaker_settles();
-        while let Some(&(due, holder)) = self.timers.first()
-            && due <= observed
-        {
-            self.timers.pop_first();
+        while let Some(holder) = self.timers.pop_due(observed) {
             if let Some(session) = self.sessions.get_mut(&holder) {
                 session.timer = None;
             }
@@ -117,7 +112,7 @@ impl Engine {
             .filter(|(index, at, _)| *at <= observed && session.has_unjudged(*index))
             .map(|(index, _, evidence)| (index, evidence))
             .collect();
-        let runs = session.leases.iter().filter(|l| !l.judged).count();
+        let runs = session.unjudged();
         if due.is_empty() || !self.gate(runs) {
             return;
         }
@@ -136,7 +131,8 @@ impl Engine {
                 leases.push(held.lease());
             }
         }
-        let end_session = session.leases.iter().all(|l| l.judged) && !session.ending;
+        session.judged += leases.len();
+        let end_session = session.unjudged() == 0 && !session.ending;
         if leases.is_empty() && !end_session {
             return;
         }
@@ -164,6 +160,7 @@ impl Engine {
         let (home_seq, silent_for) = (session.home_seq, now.since(session.heard_at));
         let Some(held) = session.leases.exact(lease).filter(|held| !held.judged) else { return };
         held.judged = true;
+        session.judged += 1;
         self.effects.push(Effect::Verdict(VerdictWanted {
             holder,
             home_seq,
@@ -181,7 +178,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&holder) else { return };
         let Some(held) = session.leases.get_mut(lease.run_id).filter(|l| l.revoked.is_none()) else { return };
         held.revoked = Some((reason, evidence));
-        session.revocations += 1;
+        session.arm(lease.run_id);
         self.say(holder, Say::Lost(lease, reason));
         self.reschedule(holder);
     }
@@ -258,6 +255,7 @@ impl Engine {
         session.ending &= !wanted.end_session;
         for lease in &wanted.leases {
             if let Some(held) = session.leases.get_mut(lease.run_id) {
+                session.judged -= usize::from(held.judged);
                 held.judged = false;
                 session.arm(lease.run_id);
             }
@@ -356,7 +354,7 @@ impl Engine {
             limits: Table::default(),
             beaters: 0,
             timer: None,
-            revocations: 0,
+            judged: 0,
             ending: false,
             shared: self.cluster.as_ref().map(Cluster::of_session).unwrap_or_default(),
             least,
@@ -366,14 +364,15 @@ impl Engine {
         session.gives_beaters_time(observed);
         session.heartbeat = session.needed_beat();
         self.matching.add_session(&session);
-        self.sessions.insert(info.holder, session);
+        self.sessions.insert(session);
     }
 
     pub(super) fn forget(&mut self, holder: Holder) {
         if let Some(old) = self.sessions.remove(&holder) {
+            self.let_go += 1;
             self.is_not_awaited(holder);
             if let Some(due) = old.timer {
-                self.timers.remove(&(due, holder));
+                self.timers.remove(due, holder);
             }
             self.matching.remove_session(&old);
         }
@@ -470,9 +469,9 @@ impl Engine {
             if old <= due {
                 return;
             }
-            self.timers.remove(&(old, holder));
+            self.timers.remove(old, holder);
         }
         session.timer = Some(due);
-        self.timers.insert((due, holder));
+        self.timers.insert(due, holder);
     }
 }

@@ -12,6 +12,7 @@
 //! deque moves the shorter side, of the leases of one worker ([`crate::limits::sizes::SLOTS`] at most).
 
 use super::input::LeaseInfo;
+use super::work::{Work, done};
 use crate::run::Evidence;
 use crate::time::{Millis, Observed};
 use crate::{Epoch, LeaseRef, Reason, RunId};
@@ -122,15 +123,16 @@ impl Leases {
 
     /// In the order of their runs.
     pub(super) fn iter(&self) -> impl Iterator<Item = &HeldLease> {
-        self.by_run.iter()
+        self.by_run.iter().inspect(|_| done(Work::Lease))
     }
 
     /// The same, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut HeldLease> {
-        self.by_run.iter_mut()
+        self.by_run.iter_mut().inspect(|_| done(Work::Lease))
     }
 
     fn place(&self, run: RunId) -> Result<usize, usize> {
+        done(Work::Lease);
         self.by_run.binary_search_by_key(&run, |held| held.run)
     }
 
@@ -264,9 +266,9 @@ impl<T: Copy + PartialEq> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Wall;
     use crate::options::AttemptLimits;
     use crate::policy::QueuePolicy;
-    use crate::{Epoch, Wall};
 
     fn held(n: u128) -> HeldLease {
         let info = LeaseInfo {

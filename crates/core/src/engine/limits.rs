@@ -42,10 +42,13 @@ impl Session {
         matches!(self.presence, Presence::None(_)) && held.named.get().is_some()
     }
 
-    /// The earliest limit of a lease.
+    /// The earliest limit of a lease; of one that is being taken, the end of the time that its worker has to stop.
     fn next_limit(&self, held: &HeldLease) -> Option<Due> {
-        if held.judged || held.revoked.is_some() {
+        if held.judged {
             return None;
+        }
+        if let Some((reason, _)) = held.revoked {
+            return Some((self.revocation_over(held), reason));
         }
         let policy = self.policies.get(held.policy);
         let ttl = self.ttl(policy);
@@ -202,25 +205,24 @@ impl Engine {
     /// Limits of leases that are due, and revocations that have run out.
     pub(super) fn limits_due(&mut self, holder: Holder, now: Mono) {
         let observed = self.observed.now();
-        let Some(session) = self.sessions.get_mut(&holder) else { return };
+        let Some(session) = self.sessions.get(&holder) else { return };
         let heard = matches!(session.presence, Presence::None(_)) || session.is_heard(observed);
-        let mut due: Vec<(LeaseRef, Reason)> = Vec::new();
-        while let Some(run) = session.leases.pop_due(observed) {
+        // One by one: what a limit revokes may have run out as well.
+        while let Some(session) = self.sessions.get_mut(&holder)
+            && let Some(run) = session.leases.pop_due(observed)
+        {
             let Some(held) = session.leases.get(run) else { continue };
-            let (lease, next) = (held.lease(), session.next_limit(held));
-            let Some((at, reason)) = next else { continue };
-            if at > observed {
-                session.arm(run);
-            } else if heard || reason == Reason::StartTimeout {
-                due.push((lease, reason));
-            } else {
-                session.leases.look_at(run, observed + NOT_HEARD);
+            let (lease, revoked) = (held.lease(), held.revoked);
+            let Some((at, reason)) = session.next_limit(held) else { continue };
+            match revoked {
+                _ if at > observed => {
+                    session.arm(run);
+                }
+                Some((_, evidence)) => self.take(holder, lease, reason, evidence, now),
+                None if heard || reason == Reason::StartTimeout => self.limit(holder, lease, reason, now),
+                None => session.leases.look_at(run, observed + NOT_HEARD),
             }
         }
-        for (lease, reason) in due {
-            self.limit(holder, lease, reason, now);
-        }
-        self.revocations_due(holder, now);
     }
 
     fn limit(&mut self, holder: Holder, lease: LeaseRef, reason: Reason, now: Mono) {
@@ -237,19 +239,6 @@ impl Engine {
             self.take(holder, lease, reason, Evidence::Silence, now);
         } else if let Some(session) = self.sessions.get_mut(&holder) {
             session.leases.look_at(lease.run_id, observed + TICK);
-        }
-    }
-
-    fn revocations_due(&mut self, holder: Holder, now: Mono) {
-        let observed = self.observed.now();
-        let Some(session) = self.sessions.get(&holder).filter(|s| s.revocations > 0) else { return };
-        let over = session.leases.iter().filter_map(|held| {
-            let (reason, evidence) = held.revoked?;
-            let is_over = !held.judged && session.revocation_over(held) <= observed;
-            is_over.then(|| (held.lease(), reason, evidence))
-        });
-        for (lease, reason, evidence) in over.collect::<Vec<_>>() {
-            self.take(holder, lease, reason, evidence, now);
         }
     }
 }

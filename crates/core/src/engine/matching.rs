@@ -8,6 +8,7 @@ use super::Engine;
 use super::effect::{ClaimToken, ClaimWanted, Effect, Say};
 use super::input::{ClaimResult, LeaseInfo, Presence};
 use super::session::Session;
+use super::sessions::Sessions;
 use crate::class::MatchClass;
 use crate::run::Evidence;
 use crate::time::{Millis, Mono};
@@ -49,7 +50,7 @@ pub(super) struct Matching {
 }
 
 impl Matching {
-    pub(super) fn add_class(&mut self, id: ClassId, class: Arc<MatchClass>, sessions: &BTreeMap<Holder, Session>) {
+    pub(super) fn add_class(&mut self, id: ClassId, class: Arc<MatchClass>, sessions: &Sessions) {
         if self.classes.contains_key(&id) {
             return;
         }

@@ -33,11 +33,13 @@ pub mod observed;
 mod reconcile;
 pub mod replicas;
 mod session;
+mod sessions;
 mod signs;
 pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod work;
 
 pub use breaker::Tally;
 pub use breaker::{BreakerMode, Opened};
@@ -61,17 +63,18 @@ use leases::HeldLease;
 use matching::Matching;
 use replicas::Cluster;
 use session::Session;
+use sessions::{Sessions, Timers};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The engine of one replica.
 #[derive(Clone, Debug)]
 pub struct Engine {
     observed: ObservedClock,
-    sessions: BTreeMap<Holder, Session>,
+    sessions: Sessions,
     queues: BTreeMap<QueueId, Liveness>,
     queue_names: BTreeMap<(String, String), QueueId>,
     matching: Matching,
-    timers: BTreeSet<(Observed, Holder)>,
+    timers: Timers,
     closed: Closed,
     breaker: Breaker,
     reap: Reap,
@@ -82,6 +85,8 @@ pub struct Engine {
     cluster: Option<Cluster>,
     /// Verdicts of which it is not known whether they were written: given again each tick.
     uncertain: Vec<VerdictWanted>,
+    /// How many sessions have been let go, ever.
+    let_go: u64,
     effects: Vec<Effect>,
 }
 
@@ -91,11 +96,11 @@ impl Engine {
     pub fn new(observed: Observed, now: Mono) -> Self {
         Self {
             observed: ObservedClock::starting_at(observed, now),
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             queues: BTreeMap::new(),
             queue_names: BTreeMap::new(),
             matching: Matching::default(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             closed: Closed::default(),
             breaker: Breaker::default(),
             reap: Reap::full(observed),
@@ -103,6 +108,7 @@ impl Engine {
             census: None,
             cluster: None,
             uncertain: Vec::new(),
+            let_go: 0,
             effects: Vec::new(),
         }
     }
@@ -232,6 +238,12 @@ impl Engine {
         self.sessions.get(&holder).is_some_and(|s| s.presence != Presence::Session)
     }
 
+    /// Rises with each session that is let go: what a shell keeps for sessions need not be looked through before.
+    #[must_use]
+    pub const fn let_go(&self) -> u64 {
+        self.let_go
+    }
+
     /// The least liveness policy of a worker's queues: beats follow from it.
     #[must_use]
     pub fn least_liveness<'q>(&self, namespace: &str, queues: impl Iterator<Item = &'q String>) -> Liveness {
@@ -296,7 +308,7 @@ impl Engine {
 
     fn queue_changed(&mut self, id: QueueId, liveness: Liveness) {
         self.queues.insert(id, liveness);
-        let holders: Vec<_> = self.sessions.keys().copied().collect();
+        let holders: Vec<_> = self.sessions.values().map(|session| session.holder).collect();
         for holder in holders {
             let Some(session) = self.sessions.get(&holder) else { continue };
             let least = self.least_liveness(&session.profile.namespace, session.profile.queues.iter());

@@ -38,7 +38,7 @@ impl Engine {
     }
 
     fn is_judged(&self, holder: Holder) -> bool {
-        self.sessions.get(&holder).is_none_or(|s| s.ending || s.leases.iter().any(|l| l.judged))
+        self.sessions.get(&holder).is_none_or(|s| s.ending || s.judged > 0)
     }
 
     /// Compares; whether a verdict over this session is under way.
@@ -46,13 +46,13 @@ impl Engine {
         let observed = self.observed.stamp(now);
         let Some(session) = self.sessions.get_mut(&holder) else { return true };
         let mut not_its_own = Vec::new();
-        let mut named = std::collections::BTreeSet::new();
+        let mut named = Vec::with_capacity(beat.held.len());
         for info in &beat.held {
             let lease = &info.lease;
             match session.leases.exact(*lease) {
                 None => not_its_own.push((*lease, Reason::LeaseReleased)),
                 Some(held) => {
-                    named.insert(lease.run_id);
+                    named.push(lease.run_id);
                     held.absent_beats = 0;
                     match held.revoked {
                         Some((reason, _)) => not_its_own.push((*lease, reason)),
@@ -69,14 +69,17 @@ impl Engine {
         // Credit, and pushes, follow the answer to the first beat. A worker that shows neither may not have read it yet (a way
         // that is silent towards the worker alone): it would start what it had been given and what has been taken from it since.
         let has_read_held = beat.credit > 0 || beat.seen_push_seq > 0;
-        let mut judged = session.ending;
-        for held in session.leases.iter_mut() {
+        let judged = session.ending || session.judged > 0;
+        named.sort_unstable();
+        named.dedup();
+        // Nearly always it names all that it holds, and there is nothing else to look at.
+        let are_others = first || named.len() < session.leases.len();
+        for held in are_others.then(|| session.leases.iter_mut()).into_iter().flatten() {
             let lease = held.lease();
-            judged |= held.judged;
             if first && held.cancelling {
                 cancelling.push(lease);
             }
-            if named.contains(&held.run) {
+            if named.binary_search(&held.run).is_ok() {
                 continue;
             }
             // What the beat cannot know yet may still be started, also by a worker from which it has been taken.

@@ -92,8 +92,8 @@ pub(super) struct Session {
     pub beaters: u32,
     /// Its entry in the engine's timers.
     pub timer: Option<Observed>,
-    /// How many of its leases are being taken from it.
-    pub revocations: u32,
+    /// Over how many of its leases a verdict is being written.
+    pub judged: usize,
     /// The verdict that ends the session is being written.
     pub ending: bool,
     /// What several replicas change.
@@ -107,8 +107,11 @@ impl Session {
     pub(super) fn hold(&mut self, info: &LeaseInfo, push_seq: u64, now: Observed) {
         self.drop_lease(info.lease.run_id);
         let (policy, limits) = (self.policies.take(info.liveness), self.limits.take(info.limits));
-        let named = if matches!(self.presence, Presence::None(_)) { Maybe::NONE } else { Maybe::at(now) };
-        self.leases.put(HeldLease { named, ..HeldLease::new(info, policy, limits, push_seq) });
+        let mut held = HeldLease::new(info, policy, limits, push_seq);
+        if !matches!(self.presence, Presence::None(_)) {
+            held.named = Maybe::at(now);
+        }
+        self.leases.put(held);
         self.arm(info.lease.run_id);
     }
 
@@ -123,7 +126,7 @@ impl Session {
         let Some(held) = self.leases.remove(run) else { return false };
         self.policies.give_back(held.policy);
         self.limits.give_back(held.limits);
-        self.revocations -= u32::from(held.revoked.is_some());
+        self.judged -= usize::from(held.judged);
         self.beaters -= u32::from(self.is_beater(&held));
         true
     }
@@ -142,14 +145,14 @@ impl Session {
             if let Some(held) = self.leases.exact(one.lease) {
                 held.revoked = Some(one.why);
                 held.named = one.confirmed;
-                self.revocations += 1;
+                self.arm(one.lease.run_id);
             }
         }
     }
 
     /// Whether a person has all that it holds taken from it.
     pub(super) fn is_evicted(&self) -> bool {
-        self.revocations > 0 && self.leases.iter().any(|held| matches!(held.revoked, Some((Reason::Evicted, _))))
+        self.leases.iter().any(|held| matches!(held.revoked, Some((Reason::Evicted, _))))
     }
 
     /// Whether this very lease is held.
@@ -236,19 +239,18 @@ impl Session {
 
     /// Whether a verdict over a policy's leases would take any; over none at all, whether it would end the session.
     pub(super) fn has_unjudged(&self, policy: u32) -> bool {
-        policy == u32::MAX || self.leases.iter().any(|l| l.policy == policy && !l.judged)
+        policy == u32::MAX || (self.unjudged() > 0 && self.leases.iter().any(|l| l.policy == policy && !l.judged))
+    }
+
+    /// Leases over which no verdict is being written.
+    pub(super) fn unjudged(&self) -> usize {
+        self.leases.len() - self.judged
     }
 
     /// When to look at it next.
     pub(super) fn next_due(&self) -> Option<Observed> {
         let verdict = self.judged_by().filter_map(|(_, p)| self.lost_at(p)).map(|(at, _)| at).min();
-        let limit = self.leases.next_look();
-        let revoked = if self.revocations == 0 {
-            None
-        } else {
-            self.leases.iter().filter(|l| l.revoked.is_some() && !l.judged).map(|l| self.revocation_over(l)).min()
-        };
-        [verdict, limit, revoked].into_iter().flatten().min()
+        [verdict, self.leases.next_look()].into_iter().flatten().min()
     }
 
     /// When a revoked lease may be taken although the worker did not say that the process is gone.

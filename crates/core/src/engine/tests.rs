@@ -15,6 +15,7 @@ mod limits;
 mod matching;
 mod reconcile;
 mod replicas;
+mod work;
 
 const Q: QueueId = QueueId(1);
 const C: ClassId = ClassId(1);

@@ -202,7 +202,7 @@ fn what_is_taken_while_the_connection_is_away_stays_taken_on_the_next_one() {
     for names_it in [true, false] {
         let mut world = World::new();
         world.session(1, vec![info(1, policy())]);
-        let conn = world.engine.sessions[&holder(1)].conn.as_ref().unwrap().id;
+        let conn = world.engine.sessions.get(&holder(1)).unwrap().conn.as_ref().unwrap().id;
         world.put(Input::Closed(holder(1), conn, CloseKind::Ended));
         world.put(Input::Revoke(holder(1), Reason::Evicted));
         let profile =

@@ -55,6 +55,8 @@ struct Inner {
     orders: HashMap<Holder, Vec<WireOrder>>,
     last_conn: u64,
     last_waiter: u64,
+    /// As the engine had it when what is kept for sessions was last looked through.
+    let_go: u64,
     /// No other server can have the store open.
     sole: bool,
     /// Addresses of the others.
@@ -107,6 +109,7 @@ impl Driver {
             orders: HashMap::new(),
             last_conn: 0,
             last_waiter: 0,
+            let_go: 0,
         };
         Self { inner: Mutex::new(inner), clock }
     }
@@ -204,8 +207,13 @@ impl Driver {
         let now = self.clock.boot();
         let mut work = Vec::new();
         let mut inner = self.lock();
+        let ticks = matches!(inputs[..], [Input::Tick(_)]).then(outlive_api::clock::nanos);
         for input in inputs {
             inner.feed(input, now, staged, &mut work);
+        }
+        drop(inner);
+        if let Some(began) = ticks {
+            crate::metrics::judge_tick(outlive_api::clock::nanos() - began);
         }
         work
     }
@@ -213,7 +221,8 @@ impl Driver {
 
 impl Inner {
     fn feed(&mut self, input: Input, now: Mono, staged: &mut HashMap<RunId, Lease>, work: &mut Vec<Work>) {
-        if matches!(input, Input::Tick(_)) {
+        if matches!(input, Input::Tick(_)) && self.let_go != self.engine.let_go() {
+            self.let_go = self.engine.let_go();
             // What is kept for workers that poll goes with their sessions.
             self.orders.retain(|holder, _| self.engine.polls(*holder));
         }

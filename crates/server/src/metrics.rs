@@ -11,15 +11,21 @@ const SECONDS: &[f64] = &[
     7_200.0,
 ];
 
+/// A tick of the judge takes microseconds, and what it takes under a million leases is promised.
+const TICK_SECONDS: &[f64] = &[
+    0.000_001, 0.000_002, 0.000_003, 0.000_005, 0.000_007, 0.000_01, 0.000_015, 0.000_02, 0.000_03, 0.000_05, 0.000_07,
+    0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0,
+];
+
 /// The recorder of this process; installed once, however many servers it runs.
 pub(crate) fn handle() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let install = || {
         let builder = PrometheusBuilder::new();
-        let builder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS) {
-            Ok(builder) => builder,
-            Err(_) => PrometheusBuilder::new(),
-        };
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full(JUDGE_TICK.to_owned()), TICK_SECONDS))
+            .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         // Another recorder may be there already in a process that embeds the server; then its owner shows the numbers.
@@ -39,6 +45,15 @@ pub(crate) fn breaker(why: Option<outlive_core::engine::Opened>) {
     } else {
         tracing::info!("the breaker closed: whoever is still absent has half a lease more");
     }
+}
+
+/// How long a tick of the judge held the engine.
+const JUDGE_TICK: &str = "outlive_judge_tick_seconds";
+
+/// The judge ticked.
+pub(crate) fn judge_tick(nanos: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a tick takes less than 2^53 ns")]
+    metrics::histogram!(JUDGE_TICK).record(nanos as f64 / 1e9);
 }
 
 /// Somebody else was there first: an outcome, not an error.

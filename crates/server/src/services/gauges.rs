@@ -16,6 +16,8 @@ const RECOVERIES: u32 = 500;
 /// One tick.
 #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds fit")]
 pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
+    // Samples wait in memory until they are counted; nobody may ever ask for `/metrics`.
+    app.metrics.run_upkeep();
     metrics::gauge!("outlive_build_info", "version" => app.config.version.clone()).set(1.0);
     let now = app.clock.wall();
     let mut namespaces = std::collections::BTreeSet::new();

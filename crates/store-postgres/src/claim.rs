@@ -19,7 +19,7 @@ use crate::needs::Needs;
 use crate::pending::Request;
 use crate::reader::Reader;
 use crate::ready::Place;
-use crate::rows::run_by_id;
+use crate::rows::{readable, run_by_id};
 use crate::tx::{Guard, Tx};
 use crate::value::{get, query, single, values_of};
 use crate::{serial, sql};
@@ -153,9 +153,13 @@ fn page(order: &ClaimOrder) -> usize {
     (max / order.classes.len().max(1) + 1).min(max).clamp(1, PAGE)
 }
 
-/// `None`: somebody else was at it.
+/// `None`: somebody else was at it, or it cannot be read.
 async fn take_row(tx: &mut Tx<'_>, chosen: &Candidate, holder: Holder) -> Done<Option<LeaseRow>> {
     let Some(run) = tx.loaded.runs.get(&chosen.seq).cloned() else { return Ok(None) };
+    if readable(run.seq, tx.loaded.must_be_readable(run.seq))?.is_none() {
+        tx.ready.pass_over(chosen.class, (chosen.rank, chosen.seq));
+        return Ok(None);
+    }
     let class = tx.match_class(run.class).await?;
     let mut edit = Edit::new(run);
     let terms = tx.policy(edit.run.queue)?.terms();

@@ -5,7 +5,7 @@
 
 use crate::fault::{Done, Fault};
 use crate::reader::Reader;
-use crate::rows::{detail, from_text, run_by_id, run_page, runs_by_seq, slot_of};
+use crate::rows::{detail, from_text, readable, readable_by_seq, run_by_id, run_page, runs_by_seq, slot_of};
 use crate::sql;
 use crate::value::{column, get, plain, query, single, values_of};
 use outlive_core::class::MatchClass;
@@ -57,8 +57,8 @@ pub(crate) async fn overdue(reader: &Reader<'_>, now: Option<Wall>, limit: u32) 
     let rows = query(reader.conn(), sql::RUN_OVERDUE, values_of![now.map(|at| at.0), i64::from(limit)]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
     let mut all = Vec::with_capacity(seqs.len());
-    for run in runs_by_seq(reader.conn(), seqs).await? {
-        all.push(run_row(reader, run).await?);
+    for run in readable_by_seq(reader.conn(), seqs).await? {
+        all.extend(readable(run.seq, run_row(reader, run).await)?);
     }
     Ok(all)
 }

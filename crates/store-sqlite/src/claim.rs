@@ -8,7 +8,7 @@ use crate::create::Newborn;
 use crate::edit::{Edit, record};
 use crate::fault::{Done, Fault};
 use crate::lease::lease_row;
-use crate::rows::{execute, prepared, run_by_id, run_by_seq, single};
+use crate::rows::{execute, prepared, readable, run_by_id, run_by_seq, single};
 use crate::sql;
 use crate::tx::{Guard, Tx};
 use outlive_core::policy::Rate;
@@ -50,8 +50,9 @@ pub(crate) fn claim_among(tx: &mut Tx<'_>, order: &ClaimOrder, newborn: &mut [Ne
         let Some(next) = merge.next(tx, newborn)? else { break };
         let lease = match next.newborn {
             None => take_row(tx, next.seq, order.holder)?,
-            Some(i) => take_newborn(tx, &mut newborn[i], order.holder)?,
+            Some(i) => Some(take_newborn(tx, &mut newborn[i], order.holder)?),
         };
+        let Some(lease) = lease else { continue };
         claimed.leases.push(lease);
         merge.taken(tx, &next, &mut claimed)?;
     }
@@ -62,16 +63,21 @@ pub(crate) fn claim_among(tx: &mut Tx<'_>, order: &ClaimOrder, newborn: &mut [Ne
     Ok(claimed)
 }
 
-fn take_row(tx: &mut Tx<'_>, seq: i64, holder: Holder) -> Done<LeaseRow> {
-    let run = run_by_seq(tx.conn, seq)?.ok_or_else(|| Fault::damaged("the ready index names no row"))?;
-    let class = tx.match_class(run.class)?;
-    let mut edit = Edit::new(run);
+/// `None`: it cannot be read, all or a part of it. It stays as it is, and others are taken.
+fn take_row(tx: &mut Tx<'_>, seq: i64, holder: Holder) -> Done<Option<LeaseRow>> {
+    let read = || {
+        let run = run_by_seq(tx.conn, seq)?.ok_or_else(|| Fault::damaged("the ready index names no row"))?;
+        let class = tx.match_class(run.class)?;
+        lease_row(tx.conn, run, class)
+    };
+    let Some(mut lease) = readable(seq, read())? else { return Ok(None) };
+    let mut edit = Edit::new(lease.run);
     let terms = tx.policy(edit.run.queue)?.terms();
     let change = edit.run.claim(holder, terms, tx.now, tx.cache.observed);
     let change = change.ok_or_else(|| Fault::damaged("the ready index names a run that is not ready"))?;
     edit.apply(tx, change)?;
-    let run = edit.save(tx)?;
-    lease_row(tx.conn, run, class)
+    lease.run = edit.save(tx)?;
+    Ok(Some(lease))
 }
 
 fn take_newborn(tx: &mut Tx<'_>, newborn: &mut Newborn, holder: Holder) -> Done<LeaseRow> {

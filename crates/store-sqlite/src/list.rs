@@ -5,7 +5,9 @@
 
 use crate::fault::{Done, Fault};
 use crate::reader::Reader;
-use crate::rows::{column, detail, from_text, prepared, run_by_id, run_page, runs_by_seq, single, slot_of};
+use crate::rows::{
+    column, detail, from_text, prepared, readable, run_by_id, run_by_seq, run_page, runs_by_seq, single, slot_of,
+};
 use crate::sql;
 use outlive_core::class::MatchClass;
 use outlive_core::options::RunOptions;
@@ -53,7 +55,12 @@ pub(crate) fn run_row(reader: &Reader, run: Run) -> Done<RunRow> {
 /// Runs that nobody has ever taken and that have waited longer than they may.
 pub(crate) fn overdue(reader: &Reader, now: Wall, limit: u32) -> Done<Vec<RunRow>> {
     let rows = column(reader.conn(), sql::RUN_OVERDUE, &[&now.0, &limit])?;
-    runs_by_seq(reader.conn(), rows)?.into_iter().map(|run| run_row(reader, run)).collect()
+    let mut all = Vec::with_capacity(rows.len());
+    for seq in rows {
+        let read = || run_by_seq(reader.conn(), seq)?.map(|run| run_row(reader, run)).transpose();
+        all.extend(readable(seq, read())?.flatten());
+    }
+    Ok(all)
 }
 
 pub(crate) fn list(reader: &Reader, query: &RunQuery) -> Done<Page<RunRow>> {

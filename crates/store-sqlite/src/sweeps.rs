@@ -66,7 +66,11 @@ pub(crate) fn expire(tx: &mut Tx<'_>, runs: &[Expiry]) -> Done<Swept> {
     let mut swept = Swept::default();
     for expiry in runs {
         swept.found += 1;
-        let Some(run) = run_by_id(tx.conn, expiry.id)? else { continue };
+        let Some(run) = readable(0, run_by_id(tx.conn, expiry.id))? else {
+            swept.failed += 1;
+            continue;
+        };
+        let Some(run) = run else { continue };
         let mut edit = Edit::new(run);
         let Some(change) = edit.run.expire_unclaimed(&expiry.because, tx.now) else { continue };
         edit.apply(tx, change)?;
@@ -108,42 +112,15 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
     let tally = &mut tx.cache.cursors.tally;
     tally.cursor = page.last;
     tally.unreadable += page.unreadable;
-    for mut run in page.runs {
+    for run in page.runs {
         if run.state.is_terminal() {
             continue;
         }
-        let policy = tx.policy(run.queue)?;
-        let ttl = queue_ttl(tx, &run, &policy)?;
-        if run.wind(ttl, &policy, tx.now) {
-            tx.update_run(&run)?;
-            swept.found += 1;
-            swept.acted += 1;
-        }
-        let tally = &mut tx.cache.cursors.tally;
-        *tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
-        if serial::audit_run(tx, &run)? | subject::audit_run(tx, &run)? {
-            swept.found += 1;
-            swept.acted += 1;
-        }
-        if run.state == State::Queued && run.serial_key.is_none() {
-            let must_wait = match keys::waits_for(tx, run.seq) {
-                Some(of) if !is_leased(tx, of)? => {
-                    keys::lease_closed(tx, of)?;
-                    swept.found += 1;
-                    swept.acted += 1;
-                    continue;
-                }
-                waits_for => waits_for.is_some(),
-            };
-            if run.blocked != must_wait {
-                let repair = if must_wait { sql::RUN_BLOCK } else { sql::RUN_UNBLOCK };
-                execute(tx.conn, repair, &[&run.seq])?;
-                swept.found += 1;
-                swept.acted += 1;
-                if !must_wait {
-                    tx.hint_ready(run.class);
-                }
-            }
+        *tx.cache.cursors.tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
+        let wrong = audit_row(tx, &run);
+        match readable(run.seq, wrong)? {
+            Some(wrong) => (swept.found, swept.acted) = (swept.found + wrong, swept.acted + wrong),
+            None => (swept.found, swept.failed) = (swept.found + 1, swept.failed + 1),
         }
     }
     if ended {
@@ -152,6 +129,38 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
     swept.more = !ended;
     swept.commit = tx.take_hints();
     Ok(swept)
+}
+
+/// One run that has not ended; how much of it was wrong.
+fn audit_row(tx: &mut Tx<'_>, run: &Run) -> Done<u64> {
+    let mut wound = run.clone();
+    let policy = tx.policy(run.queue)?;
+    let ttl = queue_ttl(tx, run, &policy)?;
+    let mut repaired = 0;
+    if wound.wind(ttl, &policy, tx.now) {
+        tx.update_run(&wound)?;
+        repaired += 1;
+    }
+    repaired += u64::from(serial::audit_run(tx, &wound)? | subject::audit_run(tx, &wound)?);
+    if run.state != State::Queued || run.serial_key.is_some() {
+        return Ok(repaired);
+    }
+    let must_wait = match keys::waits_for(tx, run.seq) {
+        Some(of) if !is_leased(tx, of)? => {
+            keys::lease_closed(tx, of)?;
+            return Ok(repaired + 1);
+        }
+        waits_for => waits_for.is_some(),
+    };
+    if run.blocked != must_wait {
+        let repair = if must_wait { sql::RUN_BLOCK } else { sql::RUN_UNBLOCK };
+        execute(tx.conn, repair, &[&run.seq])?;
+        repaired += 1;
+        if !must_wait {
+            tx.hint_ready(run.class);
+        }
+    }
+    Ok(repaired)
 }
 
 fn is_leased(tx: &Tx<'_>, seq: i64) -> Done<bool> {

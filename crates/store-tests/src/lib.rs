@@ -17,6 +17,7 @@ pub mod caps;
 pub mod catalog;
 pub mod claim_order;
 pub mod create;
+pub mod damage;
 pub mod feed;
 pub mod fence;
 pub mod idempotency;
@@ -38,7 +39,7 @@ pub mod subjects;
 
 pub use differential::compare;
 pub use history::{Step, play, steps};
-pub use world::{Built, HERE, Session, TENANT, World};
+pub use world::{Built, HERE, Harm, Session, TENANT, World};
 
 /// Calls `$callback!` with `topic: test test …;` for every topic.
 #[macro_export]
@@ -265,4 +266,29 @@ pub fn exercise(factory: &dyn Fn(std::sync::Arc<outlive_core::clock::SimClock>) 
         ($($topic:ident: $($test:ident)*;)*) => { $($(World::run(factory, $topic::$test);)*)* };
     }
     every_test! { [all] }
+}
+
+/// Makes a test for each sentence of [`damage`], over stores that `$factory` builds with a way past them.
+#[macro_export]
+macro_rules! damage_suite {
+    ($factory:path) => {
+        $crate::damage_suite! { [$factory]
+            what_is_due_goes_on_beside_a_row_that_cannot_be_read
+            what_nobody_took_in_time_ends_beside_a_row_that_cannot_be_read
+            a_claim_passes_over_a_ready_row_that_cannot_be_read
+            leases_are_listed_without_one_that_cannot_be_read
+            a_session_opens_with_what_can_be_read
+            sessions_are_taken_over_with_what_can_be_read
+            a_verdict_takes_what_can_be_read
+            the_audit_counts_what_it_cannot_read_and_leaves_the_counts
+            what_is_past_its_retention_goes_beside_a_row_that_cannot_be_read
+            who_asks_for_it_is_told_and_others_of_the_batch_are_not
+        }
+    };
+    ([$factory:path] $($test:ident)*) => {$(
+        #[test]
+        fn $test() {
+            $crate::World::run_past(&$factory, $crate::damage::$test);
+        }
+    )*};
 }

@@ -29,6 +29,9 @@ pub struct Built {
     pub keep: Box<dyn Any + Send>,
 }
 
+/// Changes rows past a store, by a statement that every backend reads.
+pub type Harm = Box<dyn Fn(&str)>;
+
 /// One test's store.
 pub struct World {
     /// The store.
@@ -73,6 +76,23 @@ impl World {
         let clock = Arc::new(SimClock::starting_at(Wall(1_700_000_000_000)));
         let Built { store, keep } = factory(clock.clone());
         Self { store, clock, numbers: AtomicU64::new(1), _keep: keep }
+    }
+
+    /// Runs one test over a fresh store and a way past it.
+    ///
+    /// # Panics
+    /// See [`Self::run`].
+    pub fn run_past<T>(factory: &dyn Fn(Arc<SimClock>) -> (Built, Harm), test: impl FnOnce(World, Harm) -> T)
+    where
+        T: Future<Output = ()>,
+    {
+        let way = std::cell::Cell::new(None);
+        let store = |clock| {
+            let (built, harm) = factory(clock);
+            way.set(Some(harm));
+            built
+        };
+        Self::run(&store, |world| test(world, way.take().expect("a way past the store")));
     }
 
     /// Runs one test over two fresh stores.

@@ -1,1 +1,1 @@
-INSERT INTO feed (at, body) VALUES ($1, $2)
+INSERT INTO feed (at, body) VALUES ($1, $2) RETURNING xid::text::bigint

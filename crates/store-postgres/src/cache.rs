@@ -2,6 +2,7 @@
 //! catalogue's number has risen, and whatever must be exact (caps, rates, serial keys) is read under a lock.
 
 use crate::fault::{Done, Fault};
+use crate::recent::Recent;
 use crate::sql;
 use crate::value::{get, query, single, values_of};
 use outlive_core::class::MatchClass;
@@ -149,11 +150,19 @@ pub(crate) struct Cache {
     /// The part of sums that this replica adds to.
     pub(crate) shard: i64,
     pub(crate) cursors: Cursors,
+    pub(crate) recent: Recent,
 }
 
 impl Cache {
     pub(crate) fn new(known: Arc<Known>, shard: i64) -> Self {
-        Self { known, queues: HashMap::new(), catalog: None, shard, cursors: Cursors::default() }
+        Self {
+            known,
+            queues: HashMap::new(),
+            catalog: None,
+            shard,
+            cursors: Cursors::default(),
+            recent: Recent::default(),
+        }
     }
 
     /// Reads the queues again if the catalogue's number is another one.
@@ -169,6 +178,7 @@ impl Cache {
     pub(crate) fn forget(&mut self) {
         self.catalog = None;
         self.known.forget();
+        self.recent.forget();
     }
 }
 

@@ -218,6 +218,7 @@ async fn run(
     for command in group.iter() {
         command.needs(&mut needs);
     }
+    let assumed = needs.assume(&cache.recent);
     let mut gathered = needs.gather(conn).await?;
     let head = gathered.head()?;
     let database: i64 = get(&head, 11)?;
@@ -227,6 +228,10 @@ async fn run(
     };
     cache.refresh(conn, get(&head, 9)?).await?;
     let mut tx = Tx::new(conn, cache, now, observed(get(&head, 8)?));
+    for (run, made) in assumed {
+        tx.loaded.assumed.insert(run.seq, made);
+        tx.loaded.put(run);
+    }
     needs.fill(&mut tx, gathered).await?;
     drop(needs);
     for (i, command) in group.iter_mut().enumerate() {
@@ -243,9 +248,11 @@ async fn run(
         command.finish(&tx, hints);
     }
     let shard = tx.cache.shard;
-    flush::finish(conn, shard, &mut tx.pending, now).await?;
+    let made = flush::finish(conn, shard, &mut tx.pending, now).await?;
     *committing = true;
     execute(conn, sql::COMMIT, &[]).await?;
+    let Tx { cache, loaded, .. } = tx;
+    cache.recent.follow(&loaded, made);
     Ok(told)
 }
 

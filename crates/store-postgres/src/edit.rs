@@ -5,6 +5,7 @@
 //! ```
 
 use crate::fault::Done;
+use crate::pending::Width;
 use crate::tx::Tx;
 use crate::value::plain;
 use crate::{keys, output, recovery, serial, subject};
@@ -60,7 +61,7 @@ impl Edit {
             self.run.blocked = self.run.serial_key.is_some() || keys::waits_for(tx, &self.run).await?.is_some();
         }
         tx.count(&self.run, Some(self.before.state), Some(self.run.state)).await?;
-        tx.pending.save(self.run.seq, is_touch(&self.before, &self.run));
+        tx.pending.save(self.run.seq, width(&self.before, &self.run));
         note(tx, Some(&self.before), &self.run).await?;
         tx.loaded.put(self.run.clone());
         if entered && self.run.is_ready() {
@@ -133,14 +134,24 @@ pub(crate) async fn note(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Do
     Ok(())
 }
 
-/// Whether nothing changed that an index or another row knows.
-fn is_touch(before: &Run, run: &Run) -> bool {
-    (before.state, before.blocked, before.rank, before.epoch, before.closed_by)
-        == (run.state, run.blocked, run.rank, run.epoch, run.closed_by)
-        && (before.due_at, before.queued_at, before.holder, before.reason, before.outcome)
-            == (run.due_at, run.queued_at, run.holder, run.reason, run.outcome)
-        && (before.failures, before.losses, &before.key) == (run.failures, run.losses, &run.key)
-        && before.finished_at == run.finished_at
+/// How much changed.
+fn width(before: &Run, run: &Run) -> Width {
+    let claim = |run: &Run| (run.epoch, run.holder, run.terms, run.claimed_at, run.due_at);
+    let end = |run: &Run| (run.outcome, run.reason, run.finished_at, run.closed_by);
+    let touch = |run: &Run| (run.started_at, run.output, run.losses_in_row, run.recovery);
+    let same_rest = (before.blocked, before.rank, before.queued_at, before.failures, before.losses, &before.key)
+        == (run.blocked, run.rank, run.queued_at, run.failures, run.losses, &run.key);
+    let same_claim = claim(before) == claim(run);
+    let same_end = end(before) == end(run);
+    if same_rest && same_claim && same_end && before.state == run.state {
+        Width::Touch
+    } else if same_rest && same_claim {
+        Width::End
+    } else if same_rest && same_end && touch(before) == touch(run) {
+        Width::Claim
+    } else {
+        Width::Whole
+    }
 }
 
 /// An event for the feed, and for the run's history if rows do not tell it.

@@ -1,14 +1,17 @@
 //! Writing what a transaction has collected: one statement for each table, all sent before the first is answered.
 
+mod runs;
+
 use crate::cache::Cache;
 use crate::fault::{Done, Fault};
 use crate::loaded::Loaded;
 use crate::pending::{FrameRow, Input, NewRecovery, Pending, RecoveryUpdate, Request, Sums};
+use crate::recent::Made;
 use crate::recovery::number;
 use crate::rows::{slot_of, stored, to_text};
 use crate::sql;
-use crate::value::{execute, plain, values_of};
-use futures_util::future::{BoxFuture, join_all};
+use crate::value::{execute, plain, single, values_of};
+use futures_util::future::{BoxFuture, join, join_all};
 use outlive_core::run::{Attempt, DetailPatch, Event, Run};
 use outlive_core::{Json, Outcome, QueueId, Reason, Wall};
 use outlive_store::RecoveryOutcome;
@@ -46,40 +49,46 @@ fn exactly(written: u64, meant: usize, what: &str) -> Done<()> {
 pub(crate) async fn flush(
     conn: &Client,
     cache: &Cache,
-    loaded: &Loaded,
+    loaded: &mut Loaded,
     pending: &mut Pending,
     now: Wall,
     forgotten: Wall,
 ) -> Done<()> {
-    let rows = |seqs: &std::collections::BTreeSet<i64>| -> Done<Vec<&Run>> {
-        let row =
-            |seq| loaded.runs.get(seq).ok_or_else(|| Fault::damaged("a run that is not locked was to be written"));
-        seqs.iter().map(row).collect()
-    };
-    let (inserts, updates, touches) = (rows(&pending.inserts)?, rows(&pending.updates)?, rows(&pending.touches)?);
+    let known: &Loaded = loaded;
+    let row = |seq| known.runs.get(seq).ok_or_else(|| Fault::damaged("a run that is not locked was to be written"));
+    let updated = |width| pending.updates.iter().filter(move |(_, of)| **of == width).map(|(seq, _)| seq);
     let mut work: Vec<Writing<'_>> = Vec::new();
     // Before new runs: one of them may take the key of a run that ends here.
-    if !updates.is_empty() {
-        work.push(Box::pin(update_runs(conn, updates)));
+    for (width, update) in runs::UPDATES {
+        let rows = updated(*width).map(row).collect::<Done<Vec<&Run>>>()?;
+        if !rows.is_empty() {
+            work.push(update(conn, rows, &known.assumed));
+        }
     }
-    if !inserts.is_empty() {
-        let mut slots = Vec::with_capacity(inserts.len());
-        for run in &inserts {
+    let inserts = pending.inserts.iter().map(row).collect::<Done<Vec<&Run>>>()?;
+    let (plain, others): (Vec<&Run>, Vec<&Run>) = inserts.into_iter().partition(|run| runs::is_plain(run));
+    if !plain.is_empty() {
+        work.push(Box::pin(runs::insert_plain(conn, plain)));
+    }
+    if !others.is_empty() {
+        let mut slots = Vec::with_capacity(others.len());
+        for run in &others {
             let slot = match &run.serial_key {
                 Some(key) => Some(slot_of(&cache.known.find_class(conn, run.class).await?.class.namespace, key)),
                 None => None,
             };
             slots.push(slot);
         }
-        work.push(Box::pin(insert_runs(conn, inserts, slots)));
+        work.push(Box::pin(runs::insert(conn, others, slots)));
     }
-    if !touches.is_empty() {
-        work.push(Box::pin(touch_runs(conn, touches)));
-    }
-    work.extend(other_rows(conn, loaded, pending, now, forgotten));
+    work.extend(other_rows(conn, known, pending, now, forgotten));
     all(work).await?;
-    let Pending { sums, feed, .. } = std::mem::take(pending);
+    let Pending { sums, feed, inserts, updates, .. } = std::mem::take(pending);
     (pending.sums, pending.feed) = (sums, feed);
+    for seq in inserts.into_iter().chain(updates.into_keys()) {
+        loaded.assumed.remove(&seq);
+        loaded.written.insert(seq);
+    }
     Ok(())
 }
 
@@ -183,8 +192,8 @@ fn other_rows<'a>(
     work
 }
 
-/// Writes sums and the feed: the last thing that a transaction does.
-pub(crate) async fn finish(conn: &Client, shard: i64, pending: &mut Pending, now: Wall) -> Done<()> {
+/// Writes sums and the feed: the last thing that a transaction does. Which one it is, if it has something to tell.
+pub(crate) async fn finish(conn: &Client, shard: i64, pending: &mut Pending, now: Wall) -> Done<Option<Made>> {
     let Sums { states, classes } = std::mem::take(&mut pending.sums);
     let states: Vec<((QueueId, i64), i64)> = states.into_iter().filter(|(_, n)| *n != 0).collect();
     let classes: Vec<_> = classes.into_iter().filter(|(_, n)| *n != 0).collect();
@@ -201,103 +210,14 @@ pub(crate) async fn finish(conn: &Client, shard: i64, pending: &mut Pending, now
             execute(conn, sql::CLASS_ACTIVE, values).await.map(drop)
         }));
     }
-    if let Some(body) = pending.feed.take() {
-        work.push(Box::pin(async move { execute(conn, sql::FEED_INSERT, values_of![now.0, body]).await.map(drop) }));
-    }
-    all(work).await
-}
-
-async fn insert_runs(conn: &Client, runs: Vec<&Run>, slots: Vec<Option<String>>) -> Done<()> {
-    let wall = |at: fn(&Run) -> Option<Wall>| of(&runs, |run| at(run).map(|at| at.0));
-    let values = values_of![
-        of(&runs, |run| run.seq),
-        of(&runs, |run| run.id.0),
-        of(&runs, |run| run.class.0),
-        of(&runs, |run| run.queue.0),
-        of(&runs, |run| run.state.number()),
-        of(&runs, |run| run.blocked),
-        of(&runs, |run| run.rank),
-        of(&runs, |run| i64::from(run.priority)),
-        of(&runs, |run| run.epoch.0),
-        of(&runs, |run| i64::from(run.failures)),
-        of(&runs, |run| i64::from(run.losses)),
-        of(&runs, |run| i64::from(run.losses_in_row)),
-        of(&runs, |run| run.outcome.map(Outcome::number)),
-        of(&runs, |run| run.reason.map(Reason::number)),
-        of(&runs, |run| run.created_at.0),
-        wall(|run| run.queued_at),
-        wall(|run| run.due_at),
-        wall(|run| run.claimed_at),
-        wall(|run| run.started_at),
-        wall(|run| run.finished_at),
-        of(&runs, |run| stored(run.lease_observed)),
-        of(&runs, |run| run.holder.map(|h| h.worker.0)),
-        of(&runs, |run| run.holder.map(|h| h.incarnation.0)),
-        of(&runs, |run| run.closed_by as i64),
-        of(&runs, |run| run.output.next),
-        of(&runs, |run| run.output.seq),
-        of(&runs, |run| run.output.bytes),
-        of(&runs, |run| run.output.marker),
-        slots,
-        of(&runs, |run| run.key.as_deref().map(plain)),
-        of(&runs, |run| run.recovery),
-        of(&runs, |run| run.terms.number()),
-        of(&runs, |run| run.has_subjects),
-        of(&runs, |run| stored(run.begun_observed)),
-    ];
-    exactly(execute(conn, sql::RUN_INSERT, values).await?, runs.len(), "new runs")
-}
-
-/// Writes what a transition may have changed.
-async fn update_runs(conn: &Client, runs: Vec<&Run>) -> Done<()> {
-    let wall = |at: fn(&Run) -> Option<Wall>| of(&runs, |run| at(run).map(|at| at.0));
-    let values = values_of![
-        of(&runs, |run| run.seq),
-        of(&runs, |run| run.state.number()),
-        of(&runs, |run| run.blocked),
-        of(&runs, |run| run.rank),
-        of(&runs, |run| run.epoch.0),
-        of(&runs, |run| i64::from(run.failures)),
-        of(&runs, |run| i64::from(run.losses)),
-        of(&runs, |run| i64::from(run.losses_in_row)),
-        of(&runs, |run| run.outcome.map(Outcome::number)),
-        of(&runs, |run| run.reason.map(Reason::number)),
-        wall(|run| run.queued_at),
-        wall(|run| run.due_at),
-        wall(|run| run.claimed_at),
-        wall(|run| run.started_at),
-        wall(|run| run.finished_at),
-        of(&runs, |run| stored(run.lease_observed)),
-        of(&runs, |run| run.holder.map(|h| h.worker.0)),
-        of(&runs, |run| run.holder.map(|h| h.incarnation.0)),
-        of(&runs, |run| run.closed_by as i64),
-        of(&runs, |run| run.output.next),
-        of(&runs, |run| run.output.seq),
-        of(&runs, |run| run.output.bytes),
-        of(&runs, |run| run.output.marker),
-        of(&runs, |run| run.key.as_deref().map(plain)),
-        of(&runs, |run| run.recovery),
-        of(&runs, |run| run.terms.number()),
-        of(&runs, |run| stored(run.begun_observed)),
-    ];
-    exactly(execute(conn, sql::RUN_UPDATE, values).await?, runs.len(), "runs")
-}
-
-/// Writes what a report that leaves the state alone may have changed: nothing that an index knows.
-async fn touch_runs(conn: &Client, runs: Vec<&Run>) -> Done<()> {
-    let values = values_of![
-        of(&runs, |run| run.seq),
-        of(&runs, |run| i64::from(run.losses_in_row)),
-        of(&runs, |run| run.started_at.map(|at| at.0)),
-        of(&runs, |run| stored(run.lease_observed)),
-        of(&runs, |run| run.output.next),
-        of(&runs, |run| run.output.seq),
-        of(&runs, |run| run.output.bytes),
-        of(&runs, |run| run.output.marker),
-        of(&runs, |run| run.recovery),
-        of(&runs, |run| stored(run.begun_observed)),
-    ];
-    exactly(execute(conn, sql::RUN_TOUCH, values).await?, runs.len(), "runs")
+    let body = pending.feed.take();
+    let told = async {
+        let Some(body) = body else { return Ok(None) };
+        single::<i64>(conn, sql::FEED_INSERT, values_of![now.0, body]).await
+    };
+    let (written, told) = join(all(work), told).await;
+    written?;
+    Ok(told?.map(Made::by))
 }
 
 async fn insert_inputs(conn: &Client, inputs: &[Input]) -> Done<()> {

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `open`, `renew`, `tls`, `pool` | what a database must be, migrations, the store's identity, another history; connections |
 //! | `store`, `writer`, `db`, `reader`, `signs` | transactions and threads |
-//! | `needs`, `loaded`, `pending`, `flush`, `ready` | the unit of work: asked, known, to be written, written, ready runs |
+//! | `needs`, `loaded`, `pending`, `flush`, `ready`, `recent` | the unit of work: asked, known, to be written, written; ready runs; own leases |
 //! | `tx`, `cache`, `feed`, `exchange`, `notice` | what a command sees; what a replica remembers; the feed; between replicas |
 //! | `edit`, `rows`, `value`, `sql` | a run under change; rows to values; every statement |
 //! | `create`, `submit`, `claim`, `report`, `lose`, `control` | operations on runs |
@@ -49,6 +49,7 @@ mod pending;
 mod pool;
 mod reader;
 mod ready;
+mod recent;
 mod recovery;
 mod renew;
 mod replicas;

@@ -1,6 +1,7 @@
 //! What a transaction has read under its own locks, and so knows: rows as they will be, whether or not they are written yet.
 
 use crate::fault::{Done, Fault};
+use crate::recent::Made;
 use crate::rows::{from_text, json};
 use crate::serial::Slot;
 use crate::tx::Guard;
@@ -9,7 +10,7 @@ use outlive_core::options::RunOptions;
 use outlive_core::run::{DetailPatch, Progress, Run};
 use outlive_core::{Json, QueueId, RunId, WorkerId};
 use outlive_store::WorkerRow;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use tokio_postgres::Row;
 
 /// A key's row, locked.
@@ -56,6 +57,10 @@ pub(crate) type Remembered = (Vec<u8>, Vec<u8>, i64);
 pub(crate) struct Loaded {
     /// Runs that are locked, or new.
     pub(crate) runs: HashMap<i64, Run>,
+    /// Of those: what is not locked, but taken to be as this replica wrote it last, until it is written or looked at.
+    pub(crate) assumed: BTreeMap<i64, Made>,
+    /// Rows of runs that this transaction has written.
+    pub(crate) written: BTreeSet<i64>,
     /// Runs that are locked and cannot be read, or whose options cannot: why.
     pub(crate) unreadable: HashMap<i64, String>,
     /// Which of them have these ids; none: there is no such run.

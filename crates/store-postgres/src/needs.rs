@@ -3,13 +3,15 @@
 
 use crate::create::Lookups;
 use crate::fault::{Done, Fault};
+use crate::recent::{Made, Recent};
 use crate::sql;
 use crate::tx::Tx;
 use crate::value::{execute, get, plain, query, values_of};
 use futures_util::future::{BoxFuture, join_all};
-use outlive_core::{QueueId, RunId, WorkerId};
+use outlive_core::run::Run;
+use outlive_core::{Holder, LeaseRef, QueueId, RunId, WorkerId};
 use outlive_store::ClaimOrder;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
@@ -21,6 +23,8 @@ pub(crate) struct Needs<'c> {
     pub(crate) recoveries: usize,
     /// Runs to lock.
     pub(crate) ids: BTreeSet<RunId>,
+    /// Leases that workers report about.
+    pub(crate) reported: BTreeMap<RunId, (Holder, LeaseRef)>,
     /// Workers to lock against claims.
     pub(crate) closing: BTreeSet<WorkerId>,
     /// Workers whose sessions open; they are locked, too.
@@ -39,6 +43,18 @@ pub(crate) struct Gathered(VecDeque<Vec<Row>>);
 type Asking<'a> = BoxFuture<'a, Done<Vec<Row>>>;
 
 impl Needs<'_> {
+    /// Leases that are reported about: if nothing else has to be locked and this replica wrote all of them last, their runs are
+    /// taken as they were then; otherwise they are locked with the rest.
+    pub(crate) fn assume(&mut self, recent: &Recent) -> Vec<(Run, Made)> {
+        let known = |(sender, lease): &(Holder, LeaseRef)| recent.get(*sender, *lease).cloned();
+        let assumed: Option<Vec<_>> =
+            if self.ids.is_empty() { self.reported.values().map(known).collect() } else { None };
+        if assumed.is_none() {
+            self.ids.extend(self.reported.keys());
+        }
+        assumed.unwrap_or_default()
+    }
+
     /// Begins the transaction and asks everything that depends on no answer.
     pub(crate) async fn gather(&self, conn: &Client) -> Done<Gathered> {
         let claiming: Vec<i64> = self.claiming.difference(&self.closing).map(|worker| worker.0).collect();

@@ -57,11 +57,34 @@ pub(crate) struct Request {
     pub(crate) leases: Vec<u8>,
 }
 
+/// How much of a run's row has changed. What is never written costs nothing: a row has thirty columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// Columns that no index knows: what output, progress and checkpoints write.
+    Touch,
+    /// Those, and what the end of an attempt that ends its run writes.
+    End,
+    /// What a first claim writes.
+    Claim,
+    /// Anything.
+    Whole,
+}
+
+impl Width {
+    /// Enough for both.
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            _ if self == other => self,
+            (Self::Touch, Self::End) | (Self::End, Self::Touch) => Self::End,
+            _ => Self::Whole,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Pending {
     pub(crate) inserts: BTreeSet<i64>,
-    pub(crate) updates: BTreeSet<i64>,
-    pub(crate) touches: BTreeSet<i64>,
+    pub(crate) updates: BTreeMap<i64, Width>,
     pub(crate) inputs: Vec<Input>,
     pub(crate) details: BTreeMap<i64, DetailPatch>,
     pub(crate) attempts: Vec<(i64, Attempt)>,
@@ -98,7 +121,6 @@ impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.inserts.is_empty()
             && self.updates.is_empty()
-            && self.touches.is_empty()
             && self.inputs.is_empty()
             && self.details.is_empty()
             && self.attempts.is_empty()
@@ -122,16 +144,11 @@ impl Pending {
         seqs.iter().any(|seq| self.inserts.contains(seq) || self.details.contains_key(seq))
     }
 
-    /// A run's row changed: in whole, or only in columns that no index knows.
-    pub(crate) fn save(&mut self, seq: i64, touch: bool) {
-        if self.inserts.contains(&seq) || self.updates.contains(&seq) {
-            return;
-        }
-        if touch {
-            self.touches.insert(seq);
-        } else {
-            self.touches.remove(&seq);
-            self.updates.insert(seq);
+    /// A run's row changed.
+    pub(crate) fn save(&mut self, seq: i64, width: Width) {
+        if !self.inserts.contains(&seq) {
+            let all = self.updates.entry(seq).or_insert(width);
+            *all = all.with(width);
         }
     }
 

@@ -32,7 +32,12 @@ impl Op for Report {
     }
 
     fn needs<'c>(&'c self, needs: &mut Needs<'c>) {
-        needs.ids.extend(self.items.iter().map(|item| item.lease.run_id));
+        for item in &self.items {
+            let said = (self.sender, item.lease);
+            if *needs.reported.entry(item.lease.run_id).or_insert(said) != said {
+                needs.ids.insert(item.lease.run_id);
+            }
+        }
     }
 
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Reported, StoreError> {

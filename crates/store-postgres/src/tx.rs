@@ -10,6 +10,7 @@ use crate::flush;
 use crate::loaded::{Body, Line, Loaded, Means};
 use crate::pending::Pending;
 use crate::ready::{Place, Ready};
+use crate::recent;
 use crate::rows::{from_text, json, read_run, slot_of};
 use crate::serial::Slot;
 use crate::sql;
@@ -114,7 +115,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let forgotten = self.now - crate::create::IDEMPOTENCY_KEPT;
-        flush::flush(self.conn, self.cache, &self.loaded, &mut self.pending, self.now, forgotten).await
+        flush::flush(self.conn, self.cache, &mut self.loaded, &mut self.pending, self.now, forgotten).await
     }
 
     /// Asks the database, behind everything that this transaction has changed.
@@ -496,6 +497,7 @@ impl Tx<'_> {
     pub(crate) async fn conclude(&mut self) -> Done<()> {
         crate::serial::settle(self).await?;
         self.flush().await?;
+        recent::verify(self).await?;
         subject::settle(self).await?;
         let opened = std::mem::take(&mut self.opened);
         if !opened.is_empty() {

@@ -6,10 +6,10 @@ mod support;
 use outlive_core::class::WorkerProfile;
 use outlive_core::clock::SimClock;
 use outlive_core::policy::{QueuePolicy, Rate};
-use outlive_core::report::{Completion, Item, Op};
+use outlive_core::report::{Completion, Failure, Item, ItemResult, Op};
 use outlive_core::run::begin::NewRun;
 use outlive_core::run::{Evidence, LossBudget};
-use outlive_core::{Holder, Json, LeaseRef, Millis, Reason, ReplicaId, RunId, Wall};
+use outlive_core::{Holder, Json, LeaseRef, Millis, Reason, ReplicaId, RunId, State, Wall};
 use outlive_pg_private::Database;
 use outlive_store::{
     Catalog, ClaimOrder, ClassRow, CreateRequest, CreateRun, Errand, Exchange, FeedFrom, History, Idempotency,
@@ -128,7 +128,7 @@ impl Replica {
             op: Op::Complete(Completion::default()),
         };
         let results = self.store.report(self.holder, vec![item]).await.expect("a report").results;
-        assert_eq!(results, [outlive_core::report::ItemResult::Ok]);
+        assert_eq!(results, [ItemResult::Ok]);
     }
 }
 
@@ -278,6 +278,19 @@ fn a_claim_and_the_move_of_its_session_never_both_win() {
     });
 }
 
+fn taken(holder: Holder, lease: LeaseRef) -> Verdict {
+    Verdict {
+        holder,
+        guard: None,
+        leases: Some(vec![lease]),
+        reason: Reason::Evicted,
+        evidence: Evidence::Person,
+        last_heard_at: Wall(1_700_000_000_000),
+        budget: LossBudget::Free,
+        end_session: false,
+    }
+}
+
 #[test]
 fn a_verdict_and_a_report_of_the_same_lease_end_it_once() {
     runtime().block_on(async {
@@ -288,26 +301,56 @@ fn a_verdict_and_a_report_of_the_same_lease_end_it_once() {
             home.create(vec![cluster.draft(&class)]).await;
             let held = home.claim(&class, 1).await.remove(0);
             let lease = LeaseRef { run_id: held.run.id, epoch: held.run.epoch };
-            let verdict = Verdict {
-                holder: home.holder,
-                guard: None,
-                leases: Some(vec![lease]),
-                reason: Reason::Evicted,
-                evidence: Evidence::Person,
-                last_heard_at: Wall(1_700_000_000_000),
-                budget: LossBudget::Free,
-                end_session: false,
-            };
+            let verdict = taken(home.holder, lease);
             let item = Item { lease, op: Op::Complete(Completion::default()) };
             let (lost, said) =
                 futures_util::future::join(other.store.lose(verdict), home.store.report(home.holder, vec![item])).await;
             let (lost, said) = (lost.expect("a verdict").lost.len(), said.expect("a report").results);
             let row = home.store.get("default", held.run.id).await.expect("a store").expect("the run").run;
             // A success behind the loss is salvaged: it is accepted in either order, and the run ends once.
-            assert_eq!(said, [outlive_core::report::ItemResult::Ok]);
-            assert_eq!(row.state, outlive_core::State::Succeeded, "{lost} lost");
+            assert_eq!(said, [ItemResult::Ok]);
+            assert_eq!(row.state, State::Succeeded, "{lost} lost");
         }
         assert_eq!(home.store.audit_waiting(1_000).await.expect("an audit").acted, 0);
+    });
+}
+
+#[test]
+fn a_report_about_a_run_that_another_replica_has_changed_is_decided_on_the_run_as_it_is() {
+    runtime().block_on(async {
+        let cluster = Cluster::start().await;
+        let (home, other) = (&cluster.replicas[0], &cluster.replicas[1]);
+        let held = async |queue| {
+            let class = cluster.class(queue, QueuePolicy::default()).await;
+            home.create(vec![cluster.draft(&class)]).await;
+            let held = home.claim(&class, 1).await.remove(0);
+            let lease = LeaseRef { run_id: held.run.id, epoch: held.run.epoch };
+            (held.run.id, lease)
+        };
+        let say = async |lease, op| {
+            let said = home.store.report(home.holder, vec![Item { lease, op }]).await.expect("a report").results;
+            said.into_iter().next().expect("an answer")
+        };
+        let state = async |id| home.store.get("default", id).await.expect("a store").expect("the run").run.state;
+
+        // Asked to end elsewhere: a failure, which would be tried again, ends it.
+        let (id, lease) = held("cancelled").await;
+        other.store.cancel("default", id, Reason::Cancelled, None).await.expect("a store");
+        assert_eq!(say(lease, Op::Fail(Failure::of(Reason::ExitCode))).await, ItemResult::Ok);
+        assert_eq!(state(id).await, State::Cancelled);
+
+        // Taken elsewhere: what leaves its row alone is no more believed than what would change it.
+        for queue in ["claimed", "started"] {
+            let (id, lease) = held(queue).await;
+            if queue == "started" {
+                assert_eq!(say(lease, Op::Start).await, ItemResult::Ok);
+            }
+            let lost = other.store.lose(taken(home.holder, lease)).await.expect("a verdict").lost;
+            assert_eq!(lost, [lease]);
+            let said = say(lease, Op::Start).await;
+            assert!(matches!(said, ItemResult::Fenced { .. }), "{said:?}");
+            assert_eq!(state(id).await, State::Queued);
+        }
     });
 }
 

@@ -39,16 +39,23 @@ if [ -z "$url" ]; then
 fi
 
 cp "$here/graphile-worker.mjs" "$folder/"
-(cd "$folder" && npm init -y >/dev/null && npm install --no-audit --no-fund --silent graphile-worker@0.18 pg@8)
+(cd "$folder" && npm init -y >/dev/null && npm install --no-audit --no-fund --silent graphile-worker@0.18 pg@8 2>/dev/null)
+# It wants node 22.18 or newer.
+node=node
+if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 18) ? 0 : 1)'; then
+  (cd "$folder" && npm install --no-audit --no-fund --silent node@22)
+  node=$folder/node_modules/.bin/node
+fi
 
 psql -X -q -A -t "$url" -c "SELECT 'PostgreSQL ' || current_setting('server_version') || ', synchronous_commit ' || current_setting('synchronous_commit')"
+echo "$("$outlive" --version), graphile-worker $(cd "$folder" && npm ls --parseable --long --depth 0 graphile-worker | sed 's/.*@//'), node $("$node" --version)"
 for round in 1 2 3; do
   "$outlive" bench throughput --backlog --runs "$jobs" --store "$url" -o json >"$folder/outlive.json"
   node -e 'const m = JSON.parse(require("fs").readFileSync(process.argv[1])); console.log(m.runs_per_second.toFixed(0))' \
     "$folder/outlive.json" >>"$folder/outlive"
   database=peer_$$_$round
   psql -X -q "$url" -c "CREATE DATABASE $database"
-  (cd "$folder" && node graphile-worker.mjs "$(echo "$url" | sed "s|/[^/]*$|/$database|")" "$jobs") >>"$folder/graphile"
+  (cd "$folder" && "$node" graphile-worker.mjs "$(echo "$url" | sed "s|/[^/]*$|/$database|")" "$jobs") >>"$folder/graphile"
   psql -X -q "$url" -c "DROP DATABASE $database WITH (FORCE)"
   echo "round $round: Outlive $(tail -1 "$folder/outlive") /s, Graphile Worker $(tail -1 "$folder/graphile") /s"
 done

@@ -82,7 +82,10 @@ async fn prepare_inside(conn: &Client, replica: &str, time: Time, now: Wall) -> 
 
 async fn migrate(conn: &Client) -> Result<(), StoreError> {
     let failed = |fault: Fault| refused(format!("the migration failed: {}", fault.refused()));
+    let make = async |text: &str| conn.batch_execute(text).await.map_err(|error| failed(error.into()));
     let (found, newest) = (found_schema(conn).await.map_err(failed)?, newest());
+    // For everything that follows in this transaction, whatever the role's own path is.
+    make("SET LOCAL search_path = outlive").await?;
     if found > newest {
         let least: Option<i64> = single(conn, sql::SCHEMA_LEAST, values_of![found]).await.map_err(failed)?.flatten();
         if least.is_some_and(|least| least <= newest) {
@@ -94,7 +97,6 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
              the newer version, or name another database"
         )));
     }
-    let make = async |text: &str| conn.batch_execute(text).await.map_err(|error| failed(error.into()));
     if found == 0 {
         make("CREATE SCHEMA IF NOT EXISTS outlive").await?;
         make(
@@ -104,7 +106,6 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
         )
         .await?;
     }
-    make("SET LOCAL search_path = outlive").await?;
     for (version, name, text) in embedded::all().into_iter().filter(|(version, ..)| *version > found) {
         make(&text).await?;
         execute(conn, sql::SCHEMA_ADD, values_of![version, name]).await.map_err(failed)?;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use outlive_core::engine::{Homes, Note, OwnRow, PeerRow, REARMED_AT_MOST, Seat, Tally};
 use outlive_core::{Holder, HomeSeq, Incarnation, ReplicaId, Wall, WorkerId};
 use outlive_store::{Adopted, Adoption, Joined, LeaseRow, ReplicaBeat, ReplicaRow, ReplicaView, StoreError, WorkerRow};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use tokio_postgres::Row;
 
@@ -73,7 +74,7 @@ impl Op for ReplicaBeat {
 fn read(row: &Row) -> Done<ReplicaRow> {
     let count = |i| Ok::<_, Fault>(u32::try_from(get::<i64>(row, i)?).unwrap_or(0));
     let tally = Tally { sessions: count(2)?, silent: count(3)?, closed: count(4)? };
-    let notes: Vec<Note> = serde_json::from_str(get(row, 5)?)?;
+    let notes = read_notes(get(row, 5)?);
     Ok(ReplicaRow {
         row: PeerRow { replica: ReplicaId(get(row, 0)?), beat: get(row, 1)?, tally, notes },
         name: get(row, 6)?,
@@ -81,6 +82,13 @@ fn read(row: &Row) -> Done<ReplicaRow> {
         started_at: Wall(get(row, 8)?),
         wrote_at: Wall(get(row, 9)?),
     })
+}
+
+/// What a replica heard. A note that is not understood, of a newer version it may be, is passed over: the rows of replicas must be
+/// read whoever wrote them, and behind each note stands a level.
+fn read_notes(text: &str) -> Vec<Note> {
+    let all: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    all.into_iter().filter_map(|note| serde_json::from_str(note.get()).ok()).collect()
 }
 
 #[async_trait]
@@ -146,4 +154,24 @@ pub(crate) async fn homes(reader: &Reader<'_>, replica: ReplicaId) -> Done<Homes
     };
     let rows = query(conn, sql::WORKER_HOMED, values_of![replica.0]).await?;
     Ok(Homes { taken, sessions: rows.iter().map(read).collect::<Done<_>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_a_newer_version_is_passed_over_and_the_others_are_read() {
+        let note = Note {
+            holder: Holder { worker: WorkerId(7), incarnation: Incarnation(2) },
+            opened: None,
+            age: outlive_core::Millis(5),
+            named: Vec::new(),
+            evicted: false,
+        };
+        let known = serde_json::to_string(&note).unwrap();
+        let more = known.replacen('{', "{\"and\":1,", 1);
+        assert_eq!(read_notes(&format!("[{known},{{\"of\":\"the next\"}},7,{more}]")), [note.clone(), note]);
+        assert_eq!(read_notes("{}"), []);
+    }
 }

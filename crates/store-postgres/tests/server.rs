@@ -175,6 +175,8 @@ fn another_encoding_a_newer_schema_and_an_unreachable_server_are_refused() {
     assert!(refusal(&newer.url()).contains("newer version"), "two versions apart");
     newer.sql(&format!("UPDATE outlive.schema_history SET least = {known} WHERE version = 99")).expect("a row");
     newer.sql("ALTER TABLE outlive.run ADD COLUMN later bigint NOT NULL DEFAULT 0").expect("a wider schema");
+    // Not found by the role's own path, which leads to a schema of its name.
+    newer.sql(&format!("ALTER DATABASE {} SET search_path = public", newer.name())).expect("a path");
     runtime().block_on(open(&newer.url())).expect("the version before works beside the next one");
     let closed = admin.replace(admin.rsplit(':').next().unwrap_or_default(), "1/postgres");
     assert!(refusal(&closed).contains("cannot be reached"), "{closed}");

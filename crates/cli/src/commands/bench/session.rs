@@ -52,9 +52,10 @@ pub(super) struct Told {
     pub(super) elsewhere: Option<Elsewhere>,
 }
 
-/// Other servers over the same store.
+/// Servers over the same store.
 #[derive(Clone, Debug)]
 pub(super) struct Elsewhere {
+    /// In the order in which they are tried.
     pub(super) addresses: Arc<[String]>,
     pub(super) heard: mpsc::Sender<u64>,
 }
@@ -100,9 +101,11 @@ pub(super) async fn open(
     let registered = client.register(&registration).await?;
     let socket = client.with_token(&registered.session_token).session(registered.worker_id).await?;
     let again = |other: &Elsewhere| {
-        // A client of its own: what one session has learned of an address no other knows.
-        let client = Client::of(other.addresses.iter().map(String::as_str), outlive_api::DEFAULT_NAMESPACE)?;
-        Ok::<_, Failure>(Again { client: client.with_token(&registered.session_token), worker: registered.worker_id })
+        let at = |address: &String| {
+            Client::new(address, outlive_api::DEFAULT_NAMESPACE).map(|it| it.with_token(&registered.session_token))
+        };
+        let clients = other.addresses.iter().map(at).collect::<Result<_, _>>()?;
+        Ok::<_, Failure>(Again { clients, worker: registered.worker_id })
     };
     let elsewhere = told.elsewhere.as_ref().map(again).transpose()?;
     let (tell, orders) = mpsc::channel(ORDERS);
@@ -141,7 +144,8 @@ struct Session {
 
 /// How a session is opened again.
 struct Again {
-    client: Client,
+    /// One for each address, in the order in which they are tried.
+    clients: Vec<Client>,
     worker: WorkerId,
 }
 
@@ -176,21 +180,20 @@ impl Session {
         }
     }
 
-    /// As an agent does: at once, then again and again; on every connection it speaks first.
+    /// As an agent does: at once, its home and then the others, again and again; on every connection it speaks first.
     async fn open_elsewhere(&mut self) -> Option<()> {
         /// Between two tries, and how many: longer than any fail-over should take.
         const AGAIN: Duration = Duration::from_millis(20);
         const TRIES: usize = 500;
         for _ in 0..TRIES {
             let again = self.elsewhere.as_ref()?;
-            // Whatever answers is asked first, so that an address where nobody listens is passed over.
-            if again.client.server().await.is_ok()
-                && let Ok(socket) = again.client.session(again.worker).await
-            {
-                (self.socket, self.moved) = (socket, true);
-                // Push numbers and credit start anew.
-                (self.seen, self.credit) = (0, 0);
-                return self.beat(true).await;
+            for client in &again.clients {
+                if let Ok(socket) = client.session(again.worker).await {
+                    (self.socket, self.moved) = (socket, true);
+                    // Push numbers and credit start anew.
+                    (self.seen, self.credit) = (0, 0);
+                    return self.beat(true).await;
+                }
             }
             tokio::time::sleep(AGAIN).await;
         }

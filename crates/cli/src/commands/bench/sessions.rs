@@ -47,6 +47,8 @@ struct Measured {
     /// By `pg_stat_statements`: about replicas, workers and the observed clock; and all, with those that frame transactions.
     liveness_statements_per_second: Option<f64>,
     statements_per_second: Option<f64>,
+    /// What the others are, the most frequent first.
+    other_statements_per_second: Vec<(String, f64)>,
     server_bytes_per_session: f64,
     held: bool,
 }
@@ -57,6 +59,8 @@ const TARGET_STATEMENTS: f64 = 2.0;
 const OPENING: usize = 64;
 /// Files beside sessions, of each process.
 const OTHER_FILES: u64 = 256;
+/// Other statements that are named.
+const OTHERS: usize = 8;
 /// After the last session is open: everything that its opening started is over.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -66,6 +70,8 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
     let measured = measure(&fleet, args).await;
     fleet.stop().await;
     let m = measured?;
+    let others = m.other_statements_per_second.iter().take(OTHERS).map(|(text, n)| format!("{n:.1} × {text}"));
+    let others: Vec<_> = others.collect();
     let lines = [
         format!("machine       {}", m.machine),
         format!(
@@ -86,6 +92,7 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
             100.0 * m.load_core_share
         ),
         store_line(&m),
+        format!("others        {}", if others.is_empty() { "-".to_owned() } else { others.join(", ") }),
         format!("memory        {:.0} bytes of the server per session", m.server_bytes_per_session),
         format!("targets       {}", if m.held { "held" } else { "NOT held" }),
     ];
@@ -148,16 +155,29 @@ async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
         transactions_per_second: sqlite.then_some(transactions_per_second),
         liveness_statements_per_second: (!sqlite).then_some(liveness_statements_per_second),
         statements_per_second: (!sqlite).then_some(float(all) / seconds),
+        other_statements_per_second: others(&counted, seconds),
         server_bytes_per_session: float(used) / float(args.sessions as u64),
         held: server_core_share < TARGET_SHARE && written_per_second <= TARGET_STATEMENTS,
     })
 }
 
-/// Statements about who is there: rows of replicas, moves of sessions and the observed clock; and all of them.
-fn statements(counted: &[Counted]) -> (u64, u64) {
-    let is_about_liveness = |text: &str| {
-        ["UPDATE replica", "FROM replica", "UPDATE worker", "SET observed"].iter().any(|word| text.contains(word))
+/// Rows of replicas, moves of sessions and the observed clock.
+fn is_about_liveness(text: &str) -> bool {
+    ["UPDATE replica", "FROM replica", "UPDATE worker", "SET observed"].iter().any(|word| text.contains(word))
+}
+
+/// What the statements are that are not about who is there: how each begins, and how often it comes.
+fn others(counted: &[Counted], seconds: f64) -> Vec<(String, f64)> {
+    let begins = |text: &str| {
+        text.lines().find(|line| !line.starts_with("--")).unwrap_or_default().trim().chars().take(40).collect()
     };
+    let mut others: Vec<&Counted> = counted.iter().filter(|counted| !is_about_liveness(&counted.text)).collect();
+    others.sort_by_key(|counted| std::cmp::Reverse(counted.calls));
+    others.into_iter().map(|counted| (begins(&counted.text), float(counted.calls) / seconds)).collect()
+}
+
+/// Statements about who is there; and all of them.
+fn statements(counted: &[Counted]) -> (u64, u64) {
     let liveness = counted.iter().filter(|counted| is_about_liveness(&counted.text));
     (liveness.map(|counted| counted.calls).sum(), counted.iter().map(|counted| counted.calls).sum())
 }
@@ -234,5 +254,8 @@ mod tests {
             counted("SELECT set_config($1, $2, true), observed FROM outlive.meta", 20),
         ];
         assert_eq!(statements(&all), (15, 51));
+        let named = others(&all, 10.0);
+        assert_eq!(named[0], ("SELECT set_config($1, $2, true), observe".to_owned(), 2.0));
+        assert_eq!(named.len(), 3);
     }
 }

@@ -43,15 +43,22 @@ async fn once(count: usize, backing: &Backing) -> Result<Vec<u64>, Failure> {
     fleet.add_replica("second").await?;
     fleet.add_replica("third").await?;
     let others = fleet.replicas.iter().map(|(_, url)| url.clone());
-    let addresses: Arc<[String]> = std::iter::once(fleet.url.clone()).chain(others).collect();
-    let all = Client::of(addresses.iter().map(String::as_str), outlive_api::DEFAULT_NAMESPACE)?;
+    let others: Vec<String> = others.collect();
+    // Its home once more, then the others; not all sessions know those in the same order.
+    let addresses = |number: usize| -> Arc<[String]> {
+        let mut others = others.clone();
+        let turn = number % others.len();
+        others.rotate_left(turn);
+        std::iter::once(fleet.url.clone()).chain(others).collect()
+    };
+    let all = Client::of(addresses(0).iter().map(String::as_str), outlive_api::DEFAULT_NAMESPACE)?;
     let (started, mut heard_starts) = mpsc::channel(count);
     let (heard, mut moved) = mpsc::channel(count);
     let mut sessions = Vec::with_capacity(count);
     let numbers: Vec<usize> = (0..count).collect();
     for some in numbers.chunks(OPENING) {
         let open = some.iter().map(|number| {
-            let elsewhere = Some(Elsewhere { addresses: addresses.clone(), heard: heard.clone() });
+            let elsewhere = Some(Elsewhere { addresses: addresses(*number), heard: heard.clone() });
             let told = Told { started: started.clone(), acknowledged: Arc::default(), elsewhere };
             session::open(&fleet.client, format!("s-{number:05}"), 1, 1, told)
         });

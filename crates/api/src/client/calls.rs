@@ -201,6 +201,11 @@ impl Client {
         self.get("/v1/server").await
     }
 
+    /// Numbers for Prometheus.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        self.text(Method::GET, "/metrics").await
+    }
+
     /// Whether the server answers at all.
     pub async fn is_live(&self) -> bool {
         self.text(Method::GET, "/livez").await.is_ok()

@@ -30,6 +30,16 @@ fn sessions_that_only_beat_are_counted_with_what_they_cost() {
 }
 
 #[test]
+fn leased_runs_are_counted_with_the_memory_that_they_cost_and_ticks_beside_them() {
+    let report = measured(&["leases", "--runs", "20000", "--sessions", "40", "--time", "3s"]);
+    assert_eq!(report["leased"], 20_000, "{report}");
+    assert!(report["server_bytes_per_lease"].as_f64() > Some(0.0), "{report}");
+    let ticks = &report["ticks"];
+    assert!(ticks["count"].as_u64() > Some(20) && ticks["p50_us"].as_f64() > Some(0.0), "{report}");
+    assert!(ticks["max_us"].as_f64() >= ticks["p99_us"].as_f64(), "{report}");
+}
+
+#[test]
 fn on_a_postgresql_of_its_own_every_run_is_finished_once_and_statements_are_counted() {
     let report = measured(&["throughput", "--runs", "400", "--store", "postgres"]);
     assert_eq!((&report["runs"], &report["finished_once"]), (&400.into(), &400.into()), "{report}");

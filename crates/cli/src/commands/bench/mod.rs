@@ -6,6 +6,7 @@
 //! | [`latency`] | submit to handler started, idle |
 //! | [`recovery`] | death to running again |
 //! | [`sessions`] | what sessions cost that only beat |
+//! | [`leases`] | what leased runs cost, up to a million |
 //! | [`session`] | sessions without processes |
 //! | [`agent`] | (hidden) the worker whose handler does nothing |
 //! | [`stamp`] | (hidden) the command of runs that stamp a file while they execute |
@@ -14,6 +15,7 @@
 
 pub(crate) mod agent;
 mod latency;
+mod leases;
 pub(crate) mod probe;
 mod recovery;
 mod session;
@@ -27,6 +29,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure};
 use crate::render::{Format, one, print};
 use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 const EXAMPLES: &str = "Examples:
@@ -35,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   outlive bench recovery
   outlive bench recovery child agent --kills 200 -o json
   outlive bench sessions --sessions 10000
+  outlive bench leases --runs 1000000
 ";
 
 /// Measure throughput, latency, recovery and sessions on this machine
@@ -56,6 +60,8 @@ enum Command {
     Recovery(recovery::Args),
     /// Processor, memory and store that sessions need which only beat
     Sessions(sessions::Args),
+    /// Memory of the server for each leased run, and its judge's ticks beside them
+    Leases(leases::Args),
     #[command(hide = true)]
     Agent(agent::Args),
 }
@@ -66,8 +72,18 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
         Command::Latency(args) => latency::run(cx, &args).await,
         Command::Recovery(args) => recovery::run(cx, &args).await,
         Command::Sessions(args) => sessions::run(cx, &args).await,
+        Command::Leases(args) => leases::run(cx, &args).await,
         Command::Agent(args) => agent::run(cx, args).await,
     }
+}
+
+fn bar(what: &str, rounds: usize) -> ProgressBar {
+    let bar = ProgressBar::new(rounds as u64);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
 }
 
 /// The result, and whether what was measured can be believed.

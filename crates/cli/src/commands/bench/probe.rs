@@ -42,6 +42,33 @@ pub(crate) fn fsync(folder: &Path) -> Result<Spread, Failure> {
     Ok(Spread::of_nanos(&times))
 }
 
+/// Resident bytes of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Its own: heap and stacks.
+    pub(super) anonymous: u64,
+    /// Pages of files that it has mapped: the kernel's cache, which is there without it.
+    pub(super) file: u64,
+    shared: u64,
+}
+
+impl Memory {
+    pub(super) const fn resident(self) -> u64 {
+        self.anonymous + self.file + self.shared
+    }
+}
+
+/// As the kernel counts them now.
+pub(super) fn memory(pid: u32) -> Memory {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kibibytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let [anonymous, file, shared] = ["RssAnon:", "RssFile:", "RssShmem:"].map(|name| kibibytes(name) * 1024);
+    Memory { anonymous, file, shared }
+}
+
 /// Seconds of processor time that a process has used, user and system.
 pub(super) fn cpu_seconds(pid: u32) -> f64 {
     cpu(pid, 2)

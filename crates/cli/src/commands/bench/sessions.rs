@@ -101,7 +101,7 @@ pub(super) async fn run(cx: &Context, args: &Args) -> Done {
 }
 
 /// Each session is a file here and in the server, which inherits the limit.
-fn allow_files(sessions: usize) -> Result<(), Failure> {
+pub(super) fn allow_files(sessions: usize) -> Result<(), Failure> {
     let limit = getrlimit(Resource::Nofile);
     let needed = sessions as u64 + OTHER_FILES;
     if limit.maximum.is_some_and(|most| most < needed) {
@@ -115,8 +115,8 @@ async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
     let (started, _nothing_starts) = mpsc::channel(1);
     let acknowledged = Arc::<AtomicU64>::default();
     let told = Told { started, acknowledged: Arc::clone(&acknowledged), elsewhere: None };
-    let before = memory(fleet.server.pid);
-    let sessions = open(fleet, args.sessions, &told).await?;
+    let before = probe::memory(fleet.server.pid);
+    let sessions = open(fleet, args.sessions, 1, &told).await?;
     tokio::time::sleep(SETTLE).await;
     let sqlite = args.store.store == Backing::Sqlite;
     let shm = fleet.path("outlive.db-shm");
@@ -133,7 +133,7 @@ async fn measure(fleet: &Fleet, args: &Args) -> Result<Measured, Failure> {
     let (ended, [server_after, load_after], written_after, beats_after) = look()?;
     let counted = if sqlite { Vec::new() } else { fleet.kept.statements()? };
     let online = fleet.client.server().await?.sessions;
-    let used = memory(fleet.server.pid).saturating_sub(before);
+    let used = probe::memory(fleet.server.pid).resident().saturating_sub(before.resident());
     drop(sessions);
     let seconds = float(ended - began) / 1e9;
     let beats_per_second = float(beats_after - beats) / seconds;
@@ -205,15 +205,15 @@ fn float(n: u64) -> f64 {
     n as f64
 }
 
-/// Opens them all, some at a time.
-async fn open(fleet: &Fleet, count: usize, told: &Told) -> Result<Vec<Handle>, Failure> {
+/// Opens them all, some at a time; they have no credit yet.
+pub(super) async fn open(fleet: &Fleet, count: usize, slots: u32, told: &Told) -> Result<Vec<Handle>, Failure> {
     let gate = Arc::new(Semaphore::new(OPENING));
     let mut opening = JoinSet::new();
     for number in 0..count {
         let (gate, client, told) = (Arc::clone(&gate), fleet.client.clone(), told.clone());
         opening.spawn(async move {
             let _in = gate.acquire_owned().await;
-            session::open(&client, format!("s-{number:05}"), 1, 0, told).await
+            session::open(&client, format!("s-{number:05}"), slots, 0, told).await
         });
     }
     let mut open = Vec::with_capacity(count);
@@ -221,13 +221,6 @@ async fn open(fleet: &Fleet, count: usize, told: &Told) -> Result<Vec<Handle>, F
         open.push(session.map_err(|e| Failure::failed(e.to_string()))??);
     }
     Ok(open)
-}
-
-/// Resident bytes of a process.
-fn memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// `iChange` of the WAL's index: SQLite raises it with each transaction that writes.

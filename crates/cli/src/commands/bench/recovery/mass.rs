@@ -1,9 +1,9 @@
 //! Ten thousand runs lost at once. Their sessions have no processes: what is measured is the server, from the moment in which
 //! the sessions go to the moment in which it has heard that every run has started elsewhere.
 
+use super::super::bar;
 use super::super::session::{self, Handle, KIND, Order, Started, Told};
 use super::Times;
-use super::processes::bar;
 use crate::backing::Backing;
 use crate::exit::Failure;
 use crate::fleet::Fleet;

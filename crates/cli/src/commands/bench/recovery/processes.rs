@@ -1,12 +1,12 @@
 //! Deaths of real processes.
 
+use super::super::bar;
 use super::Times;
 use crate::backing::Backing;
 use crate::commands::runs::{Filter, matching};
 use crate::config;
 use crate::exit::Failure;
 use crate::fleet::{Fleet, LOOK};
-use indicatif::{ProgressBar, ProgressStyle};
 use outlive_api::clock::nanos;
 use outlive_api::runs::{CancelBody, ExecInput, NewRun, OutputFormat};
 use outlive_core::policy::QueuePolicy;
@@ -69,15 +69,6 @@ async fn submit(fleet: &Fleet, file: &Path) -> Result<RunId, Failure> {
         limits: None,
     };
     Ok(fleet.client.create_run(&NewRun::of("exec", Json::of(&input)?), None).await?.id)
-}
-
-pub(super) fn bar(what: &str, rounds: usize) -> ProgressBar {
-    let bar = ProgressBar::new(rounds as u64);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}") {
-        bar.set_style(style);
-    }
-    bar.set_message(what.to_owned());
-    bar
 }
 
 fn process(pid: u32) -> Result<Pid, Failure> {

@@ -1,9 +1,9 @@
 //! The death of one of three servers: its sessions, which have no processes, go to the others with their runs. Measured to the
 //! first acknowledged beat of each; in the end nothing may have been taken from anybody.
 
+use super::super::bar;
 use super::Times;
 use super::mass::all_started;
-use super::processes::bar;
 use crate::backing::Backing;
 use crate::commands::bench::session::{self, Elsewhere, KIND, Told};
 use crate::commands::runs::{Filter, matching};

@@ -358,7 +358,7 @@ impl App {
             match piece {
                 Work::Claim(claim) => drop(tokio::spawn(async move {
                     let result = app.store.claim(app.claim_order(&claim)).await;
-                    app.claimed(claim, result);
+                    app.claimed(&claim, result);
                 })),
                 Work::Breaker(why) => {
                     crate::metrics::breaker(why);
@@ -392,7 +392,7 @@ impl App {
     }
 
     /// A claim was answered: leases go to their worker, hints to whom they concern.
-    pub(crate) fn claimed(self: &Arc<Self>, claim: Claim, result: Result<Claimed, StoreError>) {
+    pub(crate) fn claimed(self: &Arc<Self>, claim: &Claim, result: Result<Claimed, StoreError>) {
         let holder = claim.wanted.holder;
         let (result, rows, commit) = match result {
             Ok(claimed) => {
@@ -414,7 +414,7 @@ impl App {
         let lost_race = result.lost_race;
         let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
         let mut staged: HashMap<_, _> = rows.into_iter().map(|row| self.staged(row)).collect();
-        let work = self.driver.claimed(&claim, result, &order, &mut staged);
+        let work = self.driver.claimed(claim, result, &order, &mut staged);
         self.start_work(work);
         self.committed(commit);
         if lost_race {

@@ -118,9 +118,10 @@ pub(crate) fn audit_waiting(tx: &mut Tx<'_>, limit: u32) -> Done<Swept> {
         }
         *tx.cache.cursors.tally.counts.entry((run.queue, run.state.number())).or_default() += 1;
         let wrong = audit_row(tx, &run);
-        match readable(run.seq, wrong)? {
-            Some(wrong) => (swept.found, swept.acted) = (swept.found + wrong, swept.acted + wrong),
-            None => (swept.found, swept.failed) = (swept.found + 1, swept.failed + 1),
+        if let Some(wrong) = readable(run.seq, wrong)? {
+            (swept.found, swept.acted) = (swept.found + wrong, swept.acted + wrong);
+        } else {
+            (swept.found, swept.failed) = (swept.found + 1, swept.failed + 1);
         }
     }
     if ended {

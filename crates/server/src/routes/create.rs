@@ -122,7 +122,7 @@ impl App {
                         CreateError::Store(error) => Err(error.clone()),
                         _ => Ok(outlive_store::Claimed::default()),
                     };
-                    self.claimed(claim, nothing);
+                    self.claimed(&claim, nothing);
                 }
                 return Err(match (error, refusal) {
                     (CreateError::WouldBeNew, Some(refusal)) => refusal,
@@ -132,7 +132,7 @@ impl App {
         };
         let mut claimed = std::mem::take(&mut created.claimed).into_iter();
         for claim in wanted {
-            self.claimed(claim, Ok(claimed.next().unwrap_or_default()));
+            self.claimed(&claim, Ok(claimed.next().unwrap_or_default()));
         }
         self.committed(std::mem::take(&mut created.commit));
         for queue in queues.iter().take(1) {

@@ -312,7 +312,7 @@ fn a_run_that_is_named_at_another_replica_is_exempt_from_claim_ttl_at_its_home()
     for _ in 0..200 {
         let named = vec![HeldInfo { lease: lease(7), frozen: Millis::ZERO }];
         c.peer_writes(|row| {
-            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named, evicted: false }]
+            row.notes = vec![Note { holder: holder(1), opened: None, age: Millis(200), named, evicted: false }];
         });
         assert!(verdicts(&c.pass(40_000)).is_empty(), "for longer than claim_ttl");
     }

@@ -85,6 +85,11 @@ impl Poller {
         self.presence
     }
 
+    /// Whether it lives and has this lease.
+    pub(crate) fn works_at(&self, lease: LeaseRef) -> bool {
+        self.alive && self.jobs.contains_key(&lease)
+    }
+
     fn uuid(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(self.rng.wide().to_be_bytes()).into_uuid()
     }

@@ -159,13 +159,13 @@ pub fn limit(lease: LeaseRef, reason: Option<Reason>, beats: bool) -> Check {
     })
 }
 
-/// I3: a lease is not taken back, for not being named, while it is on its way.
+/// I3: a lease is not taken back, for not being named, while it is on its way; nor as undelivered from a worker that has it.
 ///
 /// # Errors
 /// If it is.
 pub fn takeback(lease: LeaseRef, reason: Option<Reason>, in_flight: bool) -> Check {
     check(!in_flight || reason != Some(Reason::LeaseReleased), "I3", || {
-        format!("{} epoch {} was taken back while it was on its way to its worker", lease.run_id, lease.epoch)
+        format!("{} epoch {} was taken back while it was on its way to its worker, or there", lease.run_id, lease.epoch)
     })
 }
 

@@ -52,6 +52,7 @@ struct Inner {
     engine: Engine,
     conns: HashMap<ConnId, ConnHandle>,
     polls: HashMap<Holder, PollWaiter>,
+    given: HashMap<Holder, polls::Given>,
     orders: HashMap<Holder, Vec<WireOrder>>,
     last_conn: u64,
     last_waiter: u64,
@@ -106,6 +107,7 @@ impl Driver {
             replicas: Vec::new(),
             conns: HashMap::new(),
             polls: HashMap::new(),
+            given: HashMap::new(),
             orders: HashMap::new(),
             last_conn: 0,
             last_waiter: 0,
@@ -225,6 +227,7 @@ impl Inner {
             self.let_go = self.engine.let_go();
             // What is kept for workers that poll goes with their sessions.
             self.orders.retain(|holder, _| self.engine.polls(*holder));
+            self.given.retain(|holder, _| self.engine.polls(*holder));
         }
         for effect in self.engine.handle(input, now) {
             match effect {

@@ -100,7 +100,8 @@ impl World {
         invariants::limit(lease, after.reason, self.beats(holder, lease))?;
         self.truth.counts.claim_ttl += u64::from(after.reason == Some(outlive_core::Reason::ClaimTtlExceeded));
         let open = self.truth.in_flight.get(&lease).is_some_and(|&link| self.is_open(&self.net.links[link]));
-        invariants::takeback(lease, after.reason, open)?;
+        let works = self.truth.poller_of(holder).is_some_and(|p| self.pollers[p].works_at(lease));
+        invariants::takeback(lease, after.reason, open || works)?;
         let Some(judging) = self.truth.judging.filter(|j| j.holder == holder && j.evidence.by_absence()) else {
             return Ok(());
         };

@@ -45,6 +45,7 @@ struct Waiter {
 #[derive(Default)]
 pub(crate) struct Polls {
     waiting: BTreeMap<Holder, Waiter>,
+    given: BTreeMap<Holder, (Uuid, Vec<LeaseRef>)>,
     orders: BTreeMap<Holder, Vec<LeaseRef>>,
     last: u64,
 }
@@ -63,8 +64,10 @@ impl Polls {
 }
 
 /// What no connection took goes to the poll for which it was claimed, or back.
-pub(super) fn deliver(w: &mut World, claim: &Claim, leases: Vec<Lease>) {
+pub(super) fn deliver(w: &mut World, claim: &Claim, mut leases: Vec<Lease>) {
     let holder = claim.holder;
+    let given = w.server.polls.given.get(&holder).filter(|(of, _)| Some(*of) == claim.request);
+    leases.retain(|lease| given.is_none_or(|(_, given)| !given.contains(&lease.lease())));
     if !w.server.engine.polls(holder) {
         return;
     }
@@ -73,6 +76,8 @@ pub(super) fn deliver(w: &mut World, claim: &Claim, leases: Vec<Lease>) {
         |waiter: &Waiter| Some(waiter.request) == claim.request && (!leases.is_empty() || (waiter.leaving && !more));
     if w.server.polls.waiting.get(&holder).is_some_and(takes) {
         if let Some(waiter) = w.server.polls.waiting.remove(&holder) {
+            let names = leases.iter().map(Lease::lease).collect();
+            w.server.polls.given.insert(holder, (waiter.request, names));
             (waiter.deliver)(w, leases);
         }
     } else if !leases.is_empty() {
@@ -125,7 +130,11 @@ pub(crate) fn claim(w: &mut World, holder: Holder, request: Uuid, max: u32, wait
                 if !asked || (!empty && rows.is_empty() && claiming) {
                     return waits(w, holder, request, max, wait, then);
                 }
-                let leases = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
+                let leases: Vec<_> = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
+                if !leases.is_empty() {
+                    let names = leases.iter().map(Lease::lease).collect();
+                    w.server.polls.given.insert(holder, (request, names));
+                }
                 then(w, leases);
             });
         });

@@ -21,6 +21,13 @@ pub(crate) struct PollWaiter {
     leaving: bool,
 }
 
+/// What a polling worker was given last: claims may be under way for one request at the same time, and the store answers each
+/// after the first with the leases of the first.
+pub(super) struct Given {
+    request: uuid::Uuid,
+    leases: Vec<LeaseRef>,
+}
+
 impl PollWaiter {
     pub(crate) const fn new(request: uuid::Uuid, deliver: mpsc::Sender<Vec<Lease>>) -> Self {
         Self { request, deliver, number: 0, leaving: false }
@@ -64,6 +71,11 @@ impl Driver {
         })
     }
 
+    /// These leases reach their worker in the answer to a repeated request.
+    pub(crate) fn gives(&self, holder: Holder, request: uuid::Uuid, leases: Vec<LeaseRef>) {
+        self.lock().given.insert(holder, Given { request, leases });
+    }
+
     /// A claim was answered: what no connection takes goes to the poll for which it was made, or back.
     pub(super) fn claimed(
         &self,
@@ -77,7 +89,8 @@ impl Driver {
         let mut inner = self.lock();
         inner.feed(Input::ClaimDone(claim.wanted.token, result), now, staged, &mut work);
         if inner.engine.polls(holder) {
-            let leases: Vec<_> = order.iter().filter_map(|id| staged.remove(id)).collect();
+            let mut leases: Vec<_> = order.iter().filter_map(|id| staged.remove(id)).collect();
+            leases.retain(|lease| !inner.has_given(claim, lease.lease()));
             let back = inner.deliver(claim, leases);
             if !back.is_empty() {
                 inner.feed(Input::Undelivered(holder, back), now, staged, &mut work);
@@ -88,6 +101,11 @@ impl Driver {
 }
 
 impl Inner {
+    fn has_given(&self, claim: &Claim, lease: LeaseRef) -> bool {
+        let given = self.given.get(&claim.wanted.holder);
+        given.is_some_and(|given| Some(given.request) == claim.request && given.leases.contains(&lease))
+    }
+
     /// Gives leases to the poll for which they were claimed; those that nobody takes.
     fn deliver(&mut self, claim: &Claim, leases: Vec<Lease>) -> Vec<LeaseRef> {
         let holder = claim.wanted.holder;
@@ -97,8 +115,12 @@ impl Inner {
         if !self.polls.get(&holder).is_some_and(takes) {
             return names;
         }
-        let sent = self.polls.remove(&holder).is_some_and(|waiter| waiter.deliver.try_send(leases).is_ok());
-        if sent { Vec::new() } else { names }
+        let Some(waiter) = self.polls.remove(&holder) else { return names };
+        if waiter.deliver.try_send(leases).is_err() {
+            return names;
+        }
+        self.given.insert(holder, Given { request: waiter.request, leases: names });
+        Vec::new()
     }
 }
 
@@ -226,6 +248,18 @@ mod tests {
                 assert!(delivered.try_recv().is_err(), "a repetition of the newer request would not find it");
             }
         }
+    }
+
+    /// Each offer may claim for the same poll; the store answers all of them with what the first took.
+    #[test]
+    fn what_was_given_already_is_not_taken_back_when_another_claim_of_the_same_request_names_it_again() {
+        let driver = driver();
+        let (_, mut delivered) = waits(&driver, 1);
+        let claim = claims(&driver);
+        assert!(answered(&driver, &claim, vec![lease(7)]).is_empty());
+        assert!(answered(&driver, &claim, vec![lease(7)]).is_empty());
+        assert_eq!(delivered.try_recv().unwrap().len(), 1);
+        assert!(driver.may_give(holder(), lease(7).lease()));
     }
 
     #[test]

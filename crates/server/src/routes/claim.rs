@@ -99,7 +99,11 @@ impl App {
             let policy = self.catalog.policy(row.run.queue);
             view::lease(row, &policy)
         };
-        Ok((!claiming).then(|| rows.into_iter().map(lease).collect()))
+        let leases: Vec<Lease> = rows.into_iter().map(lease).collect();
+        if !leases.is_empty() {
+            self.driver.gives(holder, request, leases.iter().map(Lease::lease).collect());
+        }
+        Ok((!claiming).then_some(leases))
     }
 
     /// A call of a worker without a session that takes nothing: a sign of life, wherever its home is. A home that lives is told; if

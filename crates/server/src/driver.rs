@@ -21,7 +21,7 @@ use outlive_core::engine::{
 use outlive_core::feed::Notice;
 use outlive_core::{Holder, LeaseRef, Mono, ReplicaId, RunId};
 use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -52,7 +52,8 @@ struct Inner {
     engine: Engine,
     conns: HashMap<ConnId, ConnHandle>,
     polls: HashMap<Holder, PollWaiter>,
-    given: HashMap<Holder, polls::Given>,
+    /// Leases in the hands of workers that poll.
+    given: HashMap<Holder, HashSet<LeaseRef>>,
     orders: HashMap<Holder, Vec<WireOrder>>,
     last_conn: u64,
     last_waiter: u64,

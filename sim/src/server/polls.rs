@@ -10,7 +10,7 @@ use outlive_core::engine::{HeldInfo, Input, Say};
 use outlive_core::report::Item;
 use outlive_core::{Holder, LeaseRef};
 use outlive_store::{Leases as _, Workers as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// While it is open, a poll counts as presence this often.
@@ -45,7 +45,7 @@ struct Waiter {
 #[derive(Default)]
 pub(crate) struct Polls {
     waiting: BTreeMap<Holder, Waiter>,
-    given: BTreeMap<Holder, (Uuid, Vec<LeaseRef>)>,
+    given: BTreeMap<Holder, BTreeSet<LeaseRef>>,
     orders: BTreeMap<Holder, Vec<LeaseRef>>,
     last: u64,
 }
@@ -66,8 +66,8 @@ impl Polls {
 /// What no connection took goes to the poll for which it was claimed, or back.
 pub(super) fn deliver(w: &mut World, claim: &Claim, mut leases: Vec<Lease>) {
     let holder = claim.holder;
-    let given = w.server.polls.given.get(&holder).filter(|(of, _)| Some(*of) == claim.request);
-    leases.retain(|lease| given.is_none_or(|(_, given)| !given.contains(&lease.lease())));
+    let given = w.server.polls.given.get(&holder);
+    leases.retain(|lease| given.is_none_or(|given| !given.contains(&lease.lease())));
     if !w.server.engine.polls(holder) {
         return;
     }
@@ -76,13 +76,19 @@ pub(super) fn deliver(w: &mut World, claim: &Claim, mut leases: Vec<Lease>) {
         |waiter: &Waiter| Some(waiter.request) == claim.request && (!leases.is_empty() || (waiter.leaving && !more));
     if w.server.polls.waiting.get(&holder).is_some_and(takes) {
         if let Some(waiter) = w.server.polls.waiting.remove(&holder) {
-            let names = leases.iter().map(Lease::lease).collect();
-            w.server.polls.given.insert(holder, (waiter.request, names));
+            gave(w, holder, &leases);
             (waiter.deliver)(w, leases);
         }
     } else if !leases.is_empty() {
         input(w, Input::Undelivered(holder, leases.iter().map(Lease::lease).collect()));
     }
+}
+
+fn gave(w: &mut World, holder: Holder, leases: &[Lease]) {
+    let engine = &w.server.engine;
+    let given = w.server.polls.given.entry(holder).or_default();
+    given.retain(|lease| engine.is_watched(holder, *lease).is_some());
+    given.extend(leases.iter().map(Lease::lease));
 }
 
 /// A call that needs the worker's home to be here: after a loss, a restart or a move it opens its presence again.
@@ -132,8 +138,7 @@ pub(crate) fn claim(w: &mut World, holder: Holder, request: Uuid, max: u32, wait
                 }
                 let leases: Vec<_> = rows.into_iter().map(|row| wire_lease(w, row).1).collect();
                 if !leases.is_empty() {
-                    let names = leases.iter().map(Lease::lease).collect();
-                    w.server.polls.given.insert(holder, (request, names));
+                    gave(w, holder, &leases);
                 }
                 then(w, leases);
             });

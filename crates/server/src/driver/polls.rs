@@ -21,13 +21,6 @@ pub(crate) struct PollWaiter {
     leaving: bool,
 }
 
-/// What a polling worker was given last: claims may be under way for one request at the same time, and the store answers each
-/// after the first with the leases of the first.
-pub(super) struct Given {
-    request: uuid::Uuid,
-    leases: Vec<LeaseRef>,
-}
-
 impl PollWaiter {
     pub(crate) const fn new(request: uuid::Uuid, deliver: mpsc::Sender<Vec<Lease>>) -> Self {
         Self { request, deliver, number: 0, leaving: false }
@@ -72,8 +65,8 @@ impl Driver {
     }
 
     /// These leases reach their worker in the answer to a repeated request.
-    pub(crate) fn gives(&self, holder: Holder, request: uuid::Uuid, leases: Vec<LeaseRef>) {
-        self.lock().given.insert(holder, Given { request, leases });
+    pub(crate) fn gives(&self, holder: Holder, leases: Vec<LeaseRef>) {
+        self.lock().gave(holder, leases);
     }
 
     /// A claim was answered: what no connection takes goes to the poll for which it was made, or back.
@@ -90,7 +83,7 @@ impl Driver {
         inner.feed(Input::ClaimDone(claim.wanted.token, result), now, staged, &mut work);
         if inner.engine.polls(holder) {
             let mut leases: Vec<_> = order.iter().filter_map(|id| staged.remove(id)).collect();
-            leases.retain(|lease| !inner.has_given(claim, lease.lease()));
+            leases.retain(|lease| !inner.has_given(holder, lease.lease()));
             let back = inner.deliver(claim, leases);
             if !back.is_empty() {
                 inner.feed(Input::Undelivered(holder, back), now, staged, &mut work);
@@ -101,9 +94,16 @@ impl Driver {
 }
 
 impl Inner {
-    fn has_given(&self, claim: &Claim, lease: LeaseRef) -> bool {
-        let given = self.given.get(&claim.wanted.holder);
-        given.is_some_and(|given| Some(given.request) == claim.request && given.leases.contains(&lease))
+    /// Claims may be under way for one request at the same time, and the store answers each after the first with the leases of the
+    /// first, however late: what is in a worker's hands is known until its lease is over.
+    fn has_given(&self, holder: Holder, lease: LeaseRef) -> bool {
+        self.given.get(&holder).is_some_and(|given| given.contains(&lease))
+    }
+
+    fn gave(&mut self, holder: Holder, leases: Vec<LeaseRef>) {
+        let given = self.given.entry(holder).or_default();
+        given.retain(|lease| self.engine.is_watched(holder, *lease).is_some());
+        given.extend(leases);
     }
 
     /// Gives leases to the poll for which they were claimed; those that nobody takes.
@@ -119,7 +119,7 @@ impl Inner {
         if waiter.deliver.try_send(leases).is_err() {
             return names;
         }
-        self.given.insert(holder, Given { request: waiter.request, leases: names });
+        self.gave(holder, names);
         Vec::new()
     }
 }
@@ -143,7 +143,7 @@ mod tests {
 
     fn lease(n: u128) -> Lease {
         serde_json::from_value(serde_json::json!({
-            "run_id": RunId::from_parts(Wall(1), n), "epoch": 1, "kind": "k", "queue": "q", "input": null, "attempt": 1,
+            "run_id": RunId::from_parts(Wall(1), n << 100), "epoch": 1, "kind": "k", "queue": "q", "input": null, "attempt": 1,
             "recovered": false, "lease_ttl_ms": 10_000, "offline_grace_ms": 0, "run_timeout_ms": 60_000,
             "cancel_grace_ms": 1_000, "on_isolation": "freeze", "takeover": "fast",
         }))
@@ -257,8 +257,12 @@ mod tests {
         let (_, mut delivered) = waits(&driver, 1);
         let claim = claims(&driver);
         assert!(answered(&driver, &claim, vec![lease(7)]).is_empty());
-        assert!(answered(&driver, &claim, vec![lease(7)]).is_empty());
         assert_eq!(delivered.try_recv().unwrap().len(), 1);
+        let (_, mut newer) = waits(&driver, 2);
+        let next = claims(&driver);
+        assert!(answered(&driver, &next, vec![lease(8)]).is_empty());
+        assert_eq!(newer.try_recv().unwrap().len(), 1);
+        assert!(answered(&driver, &claim, vec![lease(7)]).is_empty(), "also after a newer request was answered");
         assert!(driver.may_give(holder(), lease(7).lease()));
     }
 

@@ -101,7 +101,7 @@ impl App {
         };
         let leases: Vec<Lease> = rows.into_iter().map(lease).collect();
         if !leases.is_empty() {
-            self.driver.gives(holder, request, leases.iter().map(Lease::lease).collect());
+            self.driver.gives(holder, leases.iter().map(Lease::lease).collect());
         }
         Ok((!claiming).then_some(leases))
     }

@@ -12,6 +12,7 @@ mod clock;
 mod house;
 mod lint;
 mod needs;
+mod next;
 mod openapi;
 mod proc;
 mod rules;
@@ -54,6 +55,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Builds the version after this one, which the test of an upgrade runs beside it, and prints where it is
+    Next,
     /// Plays every scenario of acceptance/ with the worker that this command starts
     Acceptance {
         /// For example: python3 examples/worker.py
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::Test { runner } => test::all(&runner),
         Task::Lint { quick } => lint::all(quick),
         Task::Openapi { check } => openapi::write(check),
+        Task::Next => next::build().map(|program| println!("{}", program.display())),
         Task::Acceptance { worker } => acceptance(worker),
         Task::Chaos { args } => chaos::run(&args),
         Task::Sim { args } => {

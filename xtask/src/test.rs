@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything, from nothing. The runner's summary is its last line.
 
 use crate::needs::{self, Of};
+use crate::next;
 use crate::shell::{Cargo, Done, is_ci, stage};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 
@@ -12,6 +13,8 @@ use std::process::Child;
 const SEEDS: &str = "70";
 /// Where tests look for the server of their run (`crates/pg-private/src/database.rs`).
 const POSTGRES: &str = "OUTLIVE_TEST_POSTGRES";
+/// Where the test of an upgrade looks for the version after this one (`crates/cli/tests/cli/upgrade.rs`).
+const NEXT: &str = "OUTLIVE_TEST_NEXT";
 
 /// Every stage in order. The tests come last, because their summary is the answer.
 pub(crate) fn all(runner: &[OsString]) -> Done {
@@ -19,11 +22,13 @@ pub(crate) fn all(runner: &[OsString]) -> Done {
     needs::provide(&[Of::Test])?;
     // One command builds all targets with one set of features, so that no later stage builds anything again.
     stage("build", || Cargo::new(["build", "--workspace", "--all-targets"]).run())?;
+    let next = stage("the next version", next::build)?;
     stage("doc tests", || Cargo::new(["test", "--doc", "--workspace", "--quiet"]).run())?;
     stage("simulation", || Cargo::built("outlive-sim").args(["--brief", "--seed", "1", "--seeds", SEEDS]).run())?;
     // One PostgreSQL for all tests, each with a database of its own on it. It ends with this value.
     let postgres = Postgres::start()?;
-    if needs::nextest().is_some() { with_nextest(&postgres, runner) } else { with_cargo(&postgres, runner) }
+    let places = [(POSTGRES, OsStr::new(&postgres.url)), (NEXT, next.as_os_str())];
+    if needs::nextest().is_some() { with_nextest(places, runner) } else { with_cargo(places, runner) }
 }
 
 /// A private server, for as long as this holds its standard input open.
@@ -56,17 +61,21 @@ impl Drop for Postgres {
     }
 }
 
-fn with_nextest(postgres: &Postgres, runner: &[OsString]) -> Done {
+/// Variables that tell tests where things are.
+type Places<'a> = [(&'static str, &'a OsStr); 2];
+
+fn with_nextest(places: Places<'_>, runner: &[OsString]) -> Done {
     let profile = if is_ci() { "ci" } else { "default" };
     eprintln!("── tests");
-    needs::nextest_command().args(["--profile", profile]).args(runner).env(POSTGRES, &postgres.url).run()
+    let nextest = needs::nextest_command().args(["--profile", profile]).args(runner);
+    places.into_iter().fold(nextest, |nextest, (name, place)| nextest.env(name, place)).run()
 }
 
 /// The same tests by cargo's own runner, which has no summary over all crates; the last line here is one.
-fn with_cargo(postgres: &Postgres, runner: &[OsString]) -> Done {
+fn with_cargo(places: Places<'_>, runner: &[OsString]) -> Done {
     let mut total = Total::default();
     let cargo = Cargo::new(["test", "--workspace", "--all-targets", "--no-fail-fast"]).args(runner);
-    let cargo = cargo.env(POSTGRES, &postgres.url);
+    let cargo = places.into_iter().fold(cargo, |cargo, (name, place)| cargo.env(name, place));
     let done = stage("tests", || cargo.each_line(|line| total.add(line)));
     println!("{}", total.summary());
     done

@@ -25,8 +25,16 @@ pub mod session;
 pub mod time;
 pub mod workers;
 
-/// The protocol that this build speaks to workers; the server also speaks the one before it.
-pub const PROTOCOL: u32 = 1;
+/// The protocol that this build speaks. (With the feature `next` it plays the version after this one, for the test of an upgrade.)
+pub const PROTOCOL: u32 = if cfg!(feature = "next") { 2 } else { 1 };
+/// What a server speaks: its own and the one before, so that servers can be upgraded first and workers later.
+pub const PROTOCOLS: std::ops::RangeInclusive<u32> = before(PROTOCOL)..=PROTOCOL;
+
+/// The protocol before this one; the first has none.
+const fn before(protocol: u32) -> u32 {
+    if protocol > 1 { protocol - 1 } else { 1 }
+}
+
 /// Where a server listens if nobody says otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 /// The namespace of requests that name none.

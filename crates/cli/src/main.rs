@@ -31,7 +31,8 @@ use std::future::Future;
 use std::process::ExitCode;
 
 /// The version of this build.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str =
+    if cfg!(feature = "next") { concat!(env!("CARGO_PKG_VERSION"), "-next") } else { env!("CARGO_PKG_VERSION") };
 
 fn main() -> ExitCode {
     // The guard must be there in a millisecond and must not depend on anything of ours.

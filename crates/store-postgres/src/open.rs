@@ -23,13 +23,26 @@ mod embedded {
             .map(|m| (i64::from(m.version()), m.name().to_owned(), m.sql().unwrap_or_default().to_owned()))
             .collect();
         all.sort_by_key(|(version, ..)| *version);
+        #[cfg(feature = "next")]
+        all.extend(super::next(all.last().map_or(0, |(version, ..)| *version)));
         all
     }
+}
+
+/// What the version after this one adds, for the test of an upgrade by two builds.
+#[cfg(feature = "next")]
+fn next(newest: i64) -> Option<(i64, String, String)> {
+    Some((newest + 1, "next".to_owned(), include_str!("../next/next.sql").to_owned()))
 }
 
 /// The newest schema of the release before this one, whose servers may go on, and start again, on the schema of this one: what
 /// this release adds only widens it. There is none before this one.
 const RELEASE_BEFORE: i64 = 6;
+
+/// The same, also for the version after this one: what is before that is this.
+fn release_before() -> i64 {
+    if cfg!(feature = "next") { newest() - 1 } else { RELEASE_BEFORE }
+}
 
 /// The newest schema that this version knows.
 pub(crate) fn newest() -> i64 {
@@ -111,7 +124,7 @@ async fn migrate(conn: &Client) -> Result<(), StoreError> {
         execute(conn, sql::SCHEMA_ADD, values_of![version, name]).await.map_err(failed)?;
     }
     if found < newest {
-        execute(conn, sql::SCHEMA_LET, values_of![newest, RELEASE_BEFORE]).await.map_err(failed)?;
+        execute(conn, sql::SCHEMA_LET, values_of![newest, release_before()]).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Several servers over one PostgreSQL: the death of one is a non-event.
 
-use crate::support::{Answer, Running, outlive, until};
+use crate::support::{Answer, Running, outlive, server, until};
 use outlive_pg_private::{Database, shared};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
@@ -8,20 +8,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-const REPLICAS: [&str; 3] = ["a", "b", "c"];
-const WORKERS: usize = 4;
+pub(crate) const REPLICAS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const WORKERS: usize = 4;
 const RUNS: usize = 12;
 const LINES: u64 = 60;
 
-struct Cluster {
-    folder: TempDir,
-    database: Database,
-    replicas: Vec<Option<(Running, String)>>,
-    workers: Vec<Running>,
+pub(crate) struct Cluster {
+    pub(crate) folder: TempDir,
+    pub(crate) database: Database,
+    pub(crate) replicas: Vec<Option<(Running, String)>>,
+    pub(crate) workers: Vec<Running>,
 }
 
 impl Cluster {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let database = Database::empty(shared().unwrap()).unwrap();
         let mut cluster =
             Self { folder: tempfile::tempdir().unwrap(), database, replicas: Vec::new(), workers: Vec::new() };
@@ -34,11 +34,12 @@ impl Cluster {
             let worker = cluster.hire(number);
             cluster.workers.push(worker);
         }
-        until("the workers are online", || {
-            cluster.json(&["workers", "list"]).as_array().unwrap().iter().filter(|w| w["status"] == "online").count()
-                == WORKERS
-        });
+        until("the workers are online", || cluster.online() == WORKERS);
         cluster
+    }
+
+    pub(crate) fn online(&self) -> usize {
+        self.json(&["workers", "list"]).as_array().unwrap().iter().filter(|w| w["status"] == "online").count()
     }
 
     fn log(&self, name: &str) -> std::fs::File {
@@ -47,7 +48,12 @@ impl Cluster {
     }
 
     fn serve(&self, name: &str, listen: &str) -> (Running, String) {
-        let mut child = outlive()
+        self.serve_by(outlive(), name, listen)
+    }
+
+    /// A replica of some build.
+    pub(crate) fn serve_by(&self, mut build: Command, name: &str, listen: &str) -> (Running, String) {
+        let mut child = build
             .args(["server", "--store", &self.database.url(), "--replica", name, "--listen", listen])
             .stdout(Stdio::piped())
             .stderr(self.log(name))
@@ -66,12 +72,27 @@ impl Cluster {
 
     /// One that tries this replica first.
     fn hire_at(&self, number: usize, first: usize) -> Running {
+        self.hire_by(outlive(), number, first)
+    }
+
+    /// A worker of some build.
+    pub(crate) fn hire_by(&self, mut build: Command, number: usize, first: usize) -> Running {
         let mut urls: Vec<_> = self.replicas.iter().flatten().map(|(_, url)| url.clone()).collect();
         let turn = first % urls.len();
         urls.rotate_left(turn);
         let name = format!("w-{number}");
-        let child = outlive()
-            .args(["worker", "--server", &urls.join(","), "--name", &name, "--allow-exec", "--state-dir"])
+        let child = build
+            .args([
+                "worker",
+                "--server",
+                &urls.join(","),
+                "--name",
+                &name,
+                "--slots",
+                "8",
+                "--allow-exec",
+                "--state-dir",
+            ])
             .arg(self.folder.path().join(&name))
             .stderr(self.log(&name))
             .spawn()
@@ -87,22 +108,22 @@ impl Cluster {
         command
     }
 
-    fn call(&self, args: &[&str]) -> Answer {
+    pub(crate) fn call(&self, args: &[&str]) -> Answer {
         Answer::of(&self.command(args).output().unwrap())
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let answer = self.call(&[args, &["-o", "json"]].concat());
         serde_json::from_str(&answer.out).unwrap_or_else(|e| panic!("{args:?}: {e}: {answer:?}"))
     }
 
-    fn start(&self, script: &str) -> String {
+    pub(crate) fn start(&self, script: &str) -> String {
         let answer = self.call(&["run", "--detach", "--", "sh", "-c", script]);
         assert_eq!(answer.code, 0, "{answer:?}");
         answer.out.trim().to_owned()
     }
 
-    fn state(&self, run: &str) -> String {
+    pub(crate) fn state(&self, run: &str) -> String {
         self.json(&["runs", "show", run])["state"].as_str().unwrap().to_owned()
     }
 
@@ -112,6 +133,19 @@ impl Cluster {
         process.0.wait().unwrap();
         url
     }
+}
+
+/// Prints numbers until it may end, and then how many there were.
+pub(crate) fn printing(go: &Path) -> String {
+    format!("i=0; until [ -e {} ]; do i=$((i+1)); echo $i; sleep 0.1; done; echo end $i", go.display())
+}
+
+/// Whether a log is all of it, each line once.
+pub(crate) fn is_whole(log: &str) -> bool {
+    let lines: Vec<_> = log.lines().collect();
+    let count = lines.len() - 1;
+    lines[..count].iter().enumerate().all(|(i, line)| *line == (i + 1).to_string())
+        && lines[count] == format!("end {count}")
 }
 
 fn counting(folder: &Path) -> String {
@@ -189,6 +223,48 @@ fn a_worker_that_is_killed_while_its_home_stands_still_is_let_in_at_another_repl
         worker["status"] == "online" && worker["incarnation"] == 2 && worker["home"] != home
     });
     drop((again, stopped));
+}
+
+#[test]
+fn a_replica_that_stands_still_for_longer_than_a_lease_loses_its_workers_to_others_and_takes_nothing_back() {
+    /// The TTL, twice, by the clock of the judges: whatever would be reaped has been.
+    const LONG_MS: u64 = 6_000;
+    let mut cluster = Cluster::open();
+    assert_eq!(cluster.call(&["queues", "set", "default", "lease_ttl=3s"]).code, 0);
+    let go = cluster.folder.path().join("go");
+    let script = printing(&go);
+    let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
+    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    let homed = |cluster: &Cluster, home: i64| {
+        let workers = cluster.json(&["workers", "list"]);
+        workers.as_array().unwrap().iter().filter(|w| w["status"] == "online" && w["home"] == home).count()
+    };
+    let (stopped, url) = cluster.replicas[0].take().unwrap();
+    let home = server(&url).replica;
+    assert!(homed(&cluster, home) > 0, "it is the home of some, with runs");
+    let other = cluster.replicas[1].as_ref().unwrap().1.clone();
+    let passed = |url: &str, since: u64| server(url).judge.observed_ms >= since + LONG_MS;
+    let began = server(&other).judge.observed_ms;
+    stopped.signal("-STOP");
+    until("its workers are at home elsewhere", || cluster.online() == WORKERS && homed(&cluster, home) == 0);
+    until("the others would have noticed", || passed(&other, began));
+    assert!(runs.iter().all(|run| cluster.state(run) == "running"));
+    stopped.signal("-CONT");
+    until("it knows that it is nobody's home", || server(&url).sessions == 0 && server(&url).leases == 0);
+    let woke = server(&url).judge.observed_ms;
+    cluster.replicas[0] = Some((stopped, url.clone()));
+    let more: Vec<_> = (0..RUNS / 2).map(|_| cluster.start("echo more")).collect();
+    until("what is begun meanwhile ends", || more.iter().all(|run| cluster.state(run) == "succeeded"));
+    until("it would have given its verdicts", || passed(&url, woke));
+    assert_eq!((server(&url).sessions, homed(&cluster, home)), (0, 0), "it takes nobody back");
+    std::fs::write(go, "").unwrap();
+    until("all of them end", || runs.iter().all(|run| cluster.state(run) == "succeeded"));
+    for run in runs.iter().chain(&more) {
+        let shown = cluster.json(&["runs", "show", run]);
+        assert_eq!((shown["epoch"].as_u64(), shown["losses"].as_u64()), (Some(1), Some(0)), "{shown}");
+    }
+    assert!(runs.iter().all(|run| is_whole(&cluster.call(&["runs", "output", run]).out)));
+    assert_eq!(cluster.json(&["recoveries", "list"]).as_array().map(Vec::len), Some(0));
 }
 
 #[test]

@@ -20,4 +20,5 @@ mod outage;
 mod outbox;
 mod support;
 mod takeover;
+mod upgrade;
 mod waiting;

@@ -13,7 +13,12 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// The binary with no settings but those that the test gives.
 pub(crate) fn outlive() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outlive"));
+    build(Path::new(env!("CARGO_BIN_EXE_outlive")))
+}
+
+/// The same of some build.
+pub(crate) fn build(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_remove("OUTLIVE_SERVER").env("OUTLIVE_CONFIG", "-").stdin(Stdio::null());
     command
 }
@@ -124,9 +129,7 @@ impl House {
 
     /// For how many milliseconds the server could not have heard since it started.
     pub(crate) fn stood_still(&self) -> u64 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = outlive_api::client::Client::new(&self.url, outlive_api::DEFAULT_NAMESPACE).unwrap();
-        runtime.block_on(client.server()).unwrap().judge.lag_ms
+        server(&self.url).judge.lag_ms
     }
 
     /// Starts a run; its id.
@@ -162,6 +165,13 @@ pub(crate) fn serve(folder: &Path, listen: &str) -> (Running, String) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("http://"), "the server did not start");
     (Running(child), url.trim().to_owned())
+}
+
+/// What a server says of itself.
+pub(crate) fn server(url: &str) -> outlive_api::ops::Server {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = outlive_api::client::Client::new(url, outlive_api::DEFAULT_NAMESPACE).unwrap();
+    runtime.block_on(client.server()).unwrap()
 }
 
 #[derive(Debug)]

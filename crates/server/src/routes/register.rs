@@ -8,7 +8,7 @@ use crate::view;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use outlive_api::PROTOCOL;
+use outlive_api::PROTOCOLS;
 use outlive_api::problem::{Code, Problem};
 use outlive_api::workers::{Register, Registered as Answer, WireLiveness};
 use outlive_core::class::WorkerProfile;
@@ -33,11 +33,7 @@ pub(crate) async fn register(
     Namespace(namespace): Namespace,
     Body(body): Body<Register>,
 ) -> Result<(StatusCode, Json<Answer>), Fault> {
-    if body.protocol != PROTOCOL {
-        let detail = format!(
-            "this worker speaks protocol {}, this server speaks {PROTOCOL}; run the worker with the server's version",
-            body.protocol
-        );
+    if let Some(detail) = not_spoken(body.protocol) {
         return Err(Fault::new(Code::ProtocolUnsupported, detail));
     }
     if app.is_stopping() {
@@ -72,6 +68,15 @@ pub(crate) async fn register(
         worker.registered(registered, presence, pending, &held).await
     })
     .await
+}
+
+/// Why this server does not speak a worker's protocol, and what to do; none: it does.
+fn not_spoken(protocol: u32) -> Option<String> {
+    let (oldest, newest) = PROTOCOLS.into_inner();
+    let ours = if oldest == newest { newest.to_string() } else { format!("{oldest} and {newest}") };
+    let upgrade = if protocol > newest { "the servers first, then the workers" } else { "the worker" };
+    let told = format!("this worker speaks protocol {protocol}, this server speaks {ours}; upgrade {upgrade}");
+    (!PROTOCOLS.contains(&protocol)).then_some(told)
 }
 
 fn validate(body: &Register) -> Result<(), Fault> {

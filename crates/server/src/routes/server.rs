@@ -26,7 +26,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Namespace(namespace): Name
     let (sessions, leases) = app.driver.look(Engine::counts);
     Ok(Json(Server {
         version: app.config.version.clone(),
-        protocols: vec![outlive_api::PROTOCOL],
+        protocols: outlive_api::PROTOCOLS.collect(),
         replica: app.replica.0,
         replicas: app.replica_views(),
         now: app.clock.wall(),

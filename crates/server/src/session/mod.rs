@@ -99,6 +99,10 @@ struct Connection {
 impl Connection {
     /// Until either side ends it; how it ended.
     async fn serve(self, mut socket: WebSocket, mut queue: mpsc::Receiver<Out>) -> CloseKind {
+        // What a worker does not know it passes over; the version after this one, as the test of an upgrade plays it, says such a thing.
+        if cfg!(feature = "next") {
+            let _ = socket.send(Message::Text(r#"{"type":"of_the_next_version","value":1}"#.into())).await;
+        }
         let (reports, mut results) = Reports::start(Arc::clone(&self.app), self.holder);
         loop {
             tokio::select! {

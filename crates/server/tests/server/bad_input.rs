@@ -142,7 +142,7 @@ const CASES: &[Case] = &[
         r#"{"protocol":99,"name":"w","instance":"01900000-0000-7000-8000-000000000000","kinds":["a"]}"#,
         426,
         "protocol_unsupported",
-        "protocol 99, this server speaks 1",
+        "protocol 99, this server speaks 1; upgrade the servers first",
     ),
     (
         "POST",

@@ -8,13 +8,15 @@
 //! A sign is a number that its writer never uses twice. So a key that stands still, however it came there, says nothing; and
 //! neither does a key that is gone. Each call has a deadline ([`PATIENCE`]); after a failure the next call makes a new
 //! connection, at the earliest [`REST`] later, so that a Redis which is away, stalled or full costs nobody any time.
+//!
+//! `rediss://` is TLS: the certificate must be for this host, and signed by `?sslrootcert=FILE` or an authority of the system.
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use outlive_core::Holder;
 use outlive_store::{Liveness, Unknown};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Pipeline};
+use redis::{Client, Pipeline, TlsCertificates};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,18 +55,10 @@ impl Redis {
     /// The exchange of a store with this generation. Nothing is connected yet: a Redis that is away stops nobody.
     ///
     /// # Errors
-    /// The URL is none, as a sentence for people.
+    /// The URL is none, or its certificate cannot be read; as a sentence for people.
     pub fn new(url: &str, generation: Uuid) -> Result<Self, String> {
-        if !url.starts_with("redis://") {
-            return Err(
-                "the liveness exchange is redis://[user:password@]host[:port][/database]; TLS is not there yet"
-                    .to_owned(),
-            );
-        }
-        let client =
-            Client::open(url).map_err(|error| format!("the URL of the liveness exchange is wrong: {error}"))?;
         Ok(Self {
-            client,
+            client: client(url)?,
             prefix: format!("outlive:{}", generation.simple()),
             writer: Uuid::new_v4(),
             signs: AtomicU64::new(0),
@@ -113,6 +107,27 @@ impl Redis {
             }
         }
     }
+}
+
+fn client(url: &str) -> Result<Client, String> {
+    let wrong = |error: redis::RedisError| format!("the URL of the liveness exchange is wrong: {error}");
+    // A fragment would be `#insecure`: whoever wants no certificate looked at wants redis://.
+    if url.starts_with("redis://") && !url.contains('#') {
+        return Client::open(url).map_err(wrong);
+    }
+    if !url.starts_with("rediss://") || url.contains('#') {
+        let form = "redis[s]://[user:password@]host[:port][/database], with TLS also ?sslrootcert=FILE";
+        return Err(format!("the liveness exchange is {form}"));
+    }
+    let (url, root) = match url.split_once("?sslrootcert=") {
+        Some((url, file)) => (url, Some(file)),
+        None => (url, None),
+    };
+    let read = |file| std::fs::read(file).map_err(|error| format!("sslrootcert={file} cannot be read: {error}"));
+    let root_cert = root.map(read).transpose()?;
+    // The same one as everywhere; whoever was first has said so already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert }).map_err(wrong)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]

@@ -84,3 +84,48 @@ async fn who_is_not_let_in_knows_nothing() {
     let exchange = Exchange::new(&url, Uuid::nil()).unwrap();
     exchange.check(&holders(1)).await.unwrap_err();
 }
+
+/// A certificate for `localhost`, its key, and the authority that signed it.
+fn certificate() -> (String, String, String) {
+    let authority_key = rcgen::KeyPair::generate().expect("a key");
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_cert = authority.self_signed(&authority_key).expect("a certificate");
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let cert = own.signed_by(&key, &issuer).expect("a certificate");
+    (cert.pem(), key.serialize_pem(), authority_cert.pem())
+}
+
+#[tokio::test]
+async fn over_tls_only_a_redis_with_a_certificate_for_its_name_is_believed() {
+    let (cert, key, authority) = certificate();
+    let (_, _, stranger) = certificate();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (authority, stranger) = (file("authority.pem", &authority), file("stranger.pem", &stranger));
+    let redis = Redis::start_with_tls(&cert, &key).expect("a Redis with TLS");
+    let url = redis.tls_url().unwrap();
+    let one = holders(1);
+    let trusted = Exchange::new(&format!("{url}?sslrootcert={authority}"), Uuid::from_u128(1)).unwrap();
+    trusted.touch(&one).await.unwrap();
+    assert!(trusted.check(&one).await.unwrap()[0].is_some());
+    // What is not encrypted reads the same: it is one Redis.
+    assert!(exchange(&redis).check(&one).await.unwrap()[0].is_some());
+    let by_number = url.replace("localhost", "127.0.0.1");
+    let doubtful =
+        [format!("{url}?sslrootcert={stranger}"), format!("{by_number}?sslrootcert={authority}"), url.clone()];
+    for url in doubtful {
+        let exchange = Exchange::new(&url, Uuid::from_u128(1)).unwrap();
+        let why = exchange.check(&one).await.unwrap_err();
+        assert!(why.to_string().contains("ertificate"), "{url}: {why}");
+    }
+    for url in [format!("{url}#insecure"), format!("{url}?sslrootcert=/none"), "http://localhost".to_owned()] {
+        Exchange::new(&url, Uuid::nil()).unwrap_err();
+    }
+}

@@ -24,6 +24,7 @@ pub struct Redis {
     folder: TempDir,
     password: String,
     port: u16,
+    tls_port: Option<u16>,
 }
 
 impl Redis {
@@ -32,16 +33,41 @@ impl Redis {
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start() -> Result<Self, Failure> {
+        Self::start_with(None)
+    }
+
+    /// Starts one that speaks TLS, too, with this certificate and key, as PEM.
+    ///
+    /// # Errors
+    /// It is not installed, knows no TLS, or does not start.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Result<Self, Failure> {
+        Self::start_with(Some((certificate, key)))
+    }
+
+    fn start_with(tls: Option<(&str, &str)>) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("outlive-redis-").tempdir();
         let folder = folder.map_err(|error| format!("no temporary folder: {error}"))?;
         give(folder.path())?;
         let (port, password) = (free_port()?, uuid::Uuid::new_v4().simple().to_string());
-        let settings = format!(
+        let mut settings = format!(
             "bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\ndir {}\n",
             folder.path().display()
         );
+        let mut tls_port = None;
+        if let Some((certificate, key)) = tls {
+            let (certificate_file, key_file) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+            write(&certificate_file, certificate)?;
+            write(&key_file, key)?;
+            let port = *tls_port.insert(free_port()?);
+            let _ = writeln!(
+                settings,
+                "tls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-auth-clients no",
+                certificate_file.display(),
+                key_file.display()
+            );
+        }
         write(&folder.path().join("redis.conf"), &settings)?;
-        let started = Self { keeper: launch(folder.path())?, folder, password, port };
+        let started = Self { keeper: launch(folder.path())?, folder, password, port, tls_port };
         started.wait_until_it_answers()?;
         Ok(started)
     }
@@ -50,6 +76,12 @@ impl Redis {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://:{}@127.0.0.1:{}/", self.password, self.port)
+    }
+
+    /// For `--liveness` over TLS, if it speaks that; the certificate is checked for `localhost`.
+    #[must_use]
+    pub fn tls_url(&self) -> Option<String> {
+        Some(format!("rediss://:{}@localhost:{}/", self.password, self.tls_port?))
     }
 
     /// One command; the first line of its answer.

@@ -73,6 +73,7 @@ pub(super) struct Stage {
     pub(super) bouncer: Option<Bouncer>,
     /// Beside the rows by which replicas tell each other whom they heard.
     pub(super) redis: RefCell<Redis>,
+    pub(super) redis_is_struck: Cell<bool>,
     /// What stands at the end of the replicas' URLs.
     query: String,
     pub(super) seats: Vec<Seat>,
@@ -168,6 +169,7 @@ impl Stage {
             database: Arc::new(Mutex::new(store.server)),
             bouncer: store.bouncer,
             query: store.query,
+            redis_is_struck: Cell::new(false),
             redis: RefCell::new(blocking(Redis::start).await?.map_err(said("no redis"))?),
             seats,
             agents: Vec::new(),

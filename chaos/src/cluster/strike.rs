@@ -51,9 +51,9 @@ async fn deal(stage: &Stage, blow: &Blow) -> Result<(), String> {
         Blow::CutStore { seat, dark, lasts } => cut_store(stage, *seat, *dark, *lasts).await,
         Blow::HalfOpen { seat, lasts, heals } => half_open(stage, *seat, *lasts, *heals).await,
         Blow::SlowStore { late, lasts } => slow_store(stage, *late, *lasts).await,
-        Blow::KillRedis { away } => kill_redis(stage, *away).await,
-        Blow::StallRedis { stands } => stall_redis(stage, *stands).await,
-        Blow::FlushRedis { times } => flush_redis(stage, *times).await,
+        Blow::KillRedis { away } => one_at_redis(stage, kill_redis(stage, *away)).await,
+        Blow::StallRedis { stands } => one_at_redis(stage, stall_redis(stage, *stands)).await,
+        Blow::FlushRedis { times } => one_at_redis(stage, flush_redis(stage, *times)).await,
         Blow::Roll => roll(stage).await,
     }
 }
@@ -242,6 +242,16 @@ async fn slow_store(stage: &Stage, late: u64, lasts: u64) -> Result<(), String> 
     pause(lasts).await;
     set(Mode::Open);
     Ok(())
+}
+
+/// Redis is struck by one at a time: what is not there forgets nothing and cannot be stopped.
+async fn one_at_redis(stage: &Stage, blow: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    if stage.redis_is_struck.replace(true) {
+        return Ok(());
+    }
+    let done = blow.await;
+    stage.redis_is_struck.set(false);
+    done
 }
 
 /// It is never the truth: nothing that is done to it may be seen, so nothing of it is a trouble.

@@ -2,7 +2,7 @@
 //! reader may keep them for good.
 
 use crate::fault::{Done, Fault};
-use crate::rows::prepared;
+use crate::rows::{execute, prepared};
 use crate::sql;
 use outlive_core::{ClassId, QueueId};
 use outlive_store::ClassRow;
@@ -45,8 +45,20 @@ impl<'a> Reader<'a> {
 
 /// Runs `f` over one snapshot.
 pub(crate) fn read<T>(conn: &Connection, classes: &Classes, f: impl FnOnce(&Reader<'_>) -> Done<T>) -> Done<T> {
-    let snapshot = conn.unchecked_transaction()?;
-    let value = f(&Reader::new(conn, classes))?;
-    snapshot.finish()?;
-    Ok(value)
+    execute(conn, sql::SNAPSHOT, &[])?;
+    let snapshot = Snapshot(conn);
+    let value = f(&Reader::new(conn, classes));
+    drop(snapshot);
+    value
+}
+
+/// An open transaction of a read. It ends whatever becomes of the read, also if that panics: nothing was written.
+struct Snapshot<'a>(&'a Connection);
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        if let Err(fault) = execute(self.0, sql::ROLLBACK, &[]) {
+            tracing::warn!(?fault, "a read did not end; the next one on its connection will be refused");
+        }
+    }
 }

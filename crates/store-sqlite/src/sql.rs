@@ -131,6 +131,7 @@ statements! {
     SERIAL_PUT = "serial_put",
     SERIAL_READY = "serial_ready",
     SERIAL_WAITING = "serial_waiting",
+    SNAPSHOT = "snapshot",
     STORE_BYTES = "store_bytes",
     SUBJECT_ACTIVE = "subject_active",
     SUBJECT_ANY = "subject_any",

@@ -97,6 +97,11 @@ impl App {
         }
     }
 
+    /// Takes over what is at home at a replica that there is not: nothing leads there but damage, and nobody else would.
+    pub(crate) async fn adopt_from_nobody(self: &Arc<Self>, from: ReplicaId) -> Result<usize, StoreError> {
+        self.take_over(Adoption { from, beat: None, to: self.replica, after: None, limit: PAGE }).await
+    }
+
     /// At the start: what an earlier process in this seat had.
     pub(crate) async fn adopt_own(self: &Arc<Self>) -> Result<(), StoreError> {
         let own = Adoption { from: self.replica, beat: None, to: self.replica, after: None, limit: PAGE };

@@ -423,8 +423,8 @@ impl App {
         self.committed(commit);
         if lost_race {
             crate::metrics::lost_race("claim");
-            let app = Arc::clone(self);
-            drop(tokio::spawn(async move { app.follow_home(holder).await }));
+            let (app, tried) = (Arc::clone(self), claim.wanted.home_seq);
+            drop(tokio::spawn(async move { app.follow_home(holder, tried).await }));
         }
     }
 

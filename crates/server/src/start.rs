@@ -275,8 +275,11 @@ impl App {
             let workers = self.store.workers(None, after, 1_000).await?;
             let Some(last) = workers.last() else { break };
             after = Some(last.id);
-            for worker in workers.into_iter().filter(|w| w.session_open) {
+            for worker in workers {
                 let held = leases.remove(&worker.holder()).unwrap_or_default();
+                if !worker.session_open && held.is_empty() {
+                    continue;
+                }
                 self.input(Input::Adopt(session_info(&worker, worker.home_seq, held)));
             }
         }

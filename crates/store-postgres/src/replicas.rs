@@ -114,9 +114,11 @@ impl Op for Adoption {
         let Self { from, beat, to, after, limit } = *self;
         // Also when nothing is left to take: what the row was read for is true only if it is unchanged. It stays locked, so
         // two who take over do so one after the other.
-        if let Some(beat) = beat
-            && (from == to || tx.execute(sql::REPLICA_TAKEN, values_of![from.0, beat]).await? == 0)
-        {
+        let may = match beat {
+            Some(beat) => from != to && tx.execute(sql::REPLICA_TAKEN, values_of![from.0, beat]).await? > 0,
+            None => from == to || tx.query(sql::REPLICA_TAKEN_GET, values_of![from.0]).await?.is_empty(),
+        };
+        if !may {
             return Ok(Ok(Adopted { lost_race: true, ..Adopted::default() }));
         }
         let place = values_of![from.0, after.map_or(0, |id| id.0), i64::from(limit)];

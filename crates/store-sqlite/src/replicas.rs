@@ -62,9 +62,11 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, adoption: &Adoption) -> Done<Adopted> {
     let Adoption { from, beat, to, after, limit } = *adoption;
     let page: Vec<i64> = column(tx.conn, sql::WORKER_ADOPT_PAGE, &[&from.0, &after.map_or(0, |id| id.0), &limit])?;
     // Also when nothing is left to take: what the row was read for is true only if it is unchanged.
-    if let Some(beat) = beat
-        && (from == to || execute(tx.conn, sql::REPLICA_TAKEN, &[&from.0, &beat])? == 0)
-    {
+    let may = match beat {
+        Some(beat) => from != to && execute(tx.conn, sql::REPLICA_TAKEN, &[&from.0, &beat])? > 0,
+        None => from == to || single::<i64>(tx.conn, sql::REPLICA_TAKEN_GET, &[&from.0])?.is_none(),
+    };
+    if !may {
         return Ok(Adopted { lost_race: true, ..Adopted::default() });
     }
     let mut adopted = Adopted { next: page.last().map(|id| WorkerId(*id)), ..Adopted::default() };

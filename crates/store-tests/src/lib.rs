@@ -181,7 +181,8 @@ macro_rules! every_test {
                 a_replica_that_wrote_meanwhile_loses_nothing
                 two_that_take_over_at_once_do_not_both_get_a_session
                 a_session_that_goes_from_hand_to_hand_is_armed_anew_only_twice
-                a_process_takes_its_own_seats_sessions_over_page_by_page;
+                a_process_takes_its_own_seats_sessions_over_page_by_page
+                what_is_at_home_where_no_replica_is_is_anyones_to_take_and_of_a_replica_only_its_own;
             report:
                 a_success_ends_the_run_with_its_result
                 a_repeated_end_gets_the_first_answer

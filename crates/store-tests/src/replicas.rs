@@ -148,3 +148,17 @@ pub async fn a_process_takes_its_own_seats_sessions_over_page_by_page(w: World) 
     assert_eq!(pages, [2, 2, 1]);
     assert_eq!(w.store.homes(a.seat.replica).await.unwrap().sessions.len(), 5);
 }
+
+pub async fn what_is_at_home_where_no_replica_is_is_anyones_to_take_and_of_a_replica_only_its_own(w: World) {
+    let (a, b) = (join(&w, "a").await, join(&w, "b").await);
+    let (lost, theirs) = (w.worker("lost").await, w.worker("theirs").await);
+    w.store.open_session(lost.holder, ReplicaId(77)).await.unwrap().unwrap();
+    w.store.open_session(theirs.holder, b.seat.replica).await.unwrap().unwrap();
+    let take = |from| Adoption { from, beat: None, to: a.seat.replica, after: None, limit: 10 };
+    let taken = w.store.adopt(take(ReplicaId(77))).await.unwrap();
+    let holders: Vec<_> = taken.sessions.iter().map(|(row, _)| (row.holder(), row.replica)).collect();
+    assert_eq!(holders, [(lost.holder, a.seat.replica)]);
+    let refused = w.store.adopt(take(b.seat.replica)).await.unwrap();
+    assert!(refused.lost_race && refused.sessions.is_empty(), "{refused:?}");
+    assert_eq!(w.store.worker(theirs.holder.worker).await.unwrap().unwrap().replica, b.seat.replica);
+}

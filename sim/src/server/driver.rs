@@ -107,12 +107,13 @@ fn say(w: &mut World, conn: ConnId, message: Say, staged: &mut Staged) {
 pub(crate) struct Claim {
     token: ClaimToken,
     pub holder: Holder,
+    home_seq: HomeSeq,
     pub request: Option<uuid::Uuid>,
 }
 
 impl Claim {
     pub(crate) fn of(order: &ClaimOrder, token: ClaimToken) -> Self {
-        Self { token, holder: order.holder, request: order.request }
+        Self { token, holder: order.holder, home_seq: order.home_seq, request: order.request }
     }
 }
 
@@ -159,7 +160,7 @@ pub(crate) fn claimed(w: &mut World, claim: &Claim, result: Result<Claimed, Stor
     }
     // A session that the store does not know under this home claims nothing, ever: the engine missed a newer one.
     if result.lost_race {
-        verdicts::newer_home(w, holder, |_, _| {});
+        verdicts::newer_home(w, holder, claim.home_seq, |_, _| {});
     }
     let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
     let mut staged: Staged = rows.into_iter().map(|row| wire_lease(w, row)).collect();

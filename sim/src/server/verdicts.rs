@@ -67,7 +67,7 @@ impl std::fmt::Display for Short<'_> {
 /// The guard did not hold: what does the store say? A newer incarnation is evidence 3; a newer home is adopted.
 fn replaced_meanwhile(w: &mut World, wanted: VerdictWanted) {
     let holder = wanted.holder;
-    newer_home(w, holder, move |w, replaced| {
+    newer_home(w, holder, wanted.home_seq, move |w, replaced| {
         if !replaced {
             return done(w, wanted, VerdictResult::LostRace);
         }
@@ -83,18 +83,18 @@ fn replaced_meanwhile(w: &mut World, wanted: VerdictWanted) {
 }
 
 /// After a lost race: a home of the same incarnation that the engine missed is adopted. `then` is told of a newer incarnation.
-pub(crate) fn newer_home(w: &mut World, holder: Holder, then: impl FnOnce(&mut World, bool) + 'static) {
+pub(crate) fn newer_home(w: &mut World, holder: Holder, tried: HomeSeq, then: impl FnOnce(&mut World, bool) + 'static) {
     w.job(move |w| {
         let row = store::now(w.server.db.store.worker(holder.worker)).ok().flatten();
         let leases = store::now(w.server.db.store.leases_of(holder));
         w.reply(move |w| {
             let replaced = row.as_ref().is_some_and(|row| row.incarnation > holder.incarnation);
             if let (Some(row), Ok(leases), false) = (row, leases, replaced) {
-                if row.replica == w.server.replica {
+                if row.replica != w.server.replica || !row.session_open || row.home_seq < tried {
+                    input(w, Input::Moved(holder, row.home_seq.max(HomeSeq(tried.0 + 1))));
+                } else {
                     let leases = leases.iter().filter_map(|row| lease_info(w, row)).collect();
                     input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
-                } else if row.incarnation == holder.incarnation {
-                    input(w, Input::Moved(holder, row.home_seq));
                 }
             }
             then(w, replaced);

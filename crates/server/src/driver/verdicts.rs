@@ -3,7 +3,7 @@
 use crate::app::App;
 use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
 use outlive_core::run::LossBudget;
-use outlive_core::{Holder, Reason};
+use outlive_core::{Holder, HomeSeq, Reason};
 use outlive_store::{LoseOutcome, StoreError, Verdict};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl App {
         let result = match self.lose(verdict.clone()).await {
             Ok(outcome) if outcome.lost_race => {
                 crate::metrics::lost_race("verdict");
-                self.replaced_meanwhile(verdict).await
+                self.replaced_meanwhile(verdict, wanted.home_seq).await
             }
             result => written(wanted.holder, result),
         };
@@ -45,7 +45,7 @@ impl App {
 
     /// The guard did not hold: what does the store say? A newer incarnation of the name is evidence 3 and needs no home.
     /// Nor does the loss of a worker whose row is gone: nobody can say anything for it any more.
-    async fn replaced_meanwhile(self: &Arc<Self>, verdict: Verdict) -> VerdictResult {
+    async fn replaced_meanwhile(self: &Arc<Self>, verdict: Verdict, tried: HomeSeq) -> VerdictResult {
         let holder = verdict.holder;
         match self.store.worker(holder.worker).await {
             Ok(Some(row)) if row.incarnation > holder.incarnation => {
@@ -53,7 +53,7 @@ impl App {
             }
             Ok(None) => written(holder, self.lose(Verdict { guard: None, ..verdict }).await),
             Ok(Some(_)) | Err(_) => {
-                self.follow_home(holder).await;
+                self.follow_home(holder, tried).await;
                 VerdictResult::LostRace
             }
         }
@@ -61,18 +61,17 @@ impl App {
 
     /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that
     /// opened meanwhile, or that never came about: it is adopted, with a full TTL, unless its connection is here by now. Of a
-    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked.
-    pub(super) async fn follow_home(self: &Arc<Self>, holder: Holder) {
+    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked. A row that no session
+    /// of this home can have (nothing wrote it but damage) ends the one here: its worker opens another, which writes the row.
+    pub(super) async fn follow_home(self: &Arc<Self>, holder: Holder, tried: HomeSeq) {
         let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
-        if row.incarnation == holder.incarnation && !row.left && row.replica != self.replica {
-            self.input(Input::Moved(holder, row.home_seq));
-        } else if row.incarnation == holder.incarnation && !row.left {
-            if let Ok(leases) = self.store.leases_of(holder).await {
-                let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
-                self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
-            }
-        } else {
+        if row.incarnation != holder.incarnation || row.left {
             self.input(Input::Revoke(holder, Reason::WorkerReplaced));
+        } else if row.replica != self.replica || !row.session_open || row.home_seq < tried {
+            self.input(Input::Moved(holder, row.home_seq.max(HomeSeq(tried.0 + 1))));
+        } else if let Ok(leases) = self.store.leases_of(holder).await {
+            let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
+            self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
         }
     }
 }

@@ -4,13 +4,15 @@ use super::{Tick, swept};
 use crate::app::App;
 use crate::start::{ghost, session_info};
 use outlive_core::engine::{Input, LeaseInfo};
-use outlive_core::{Holder, Reason, State, WorkerId};
+use outlive_core::{Holder, Reason, ReplicaId, State, WorkerId};
 use outlive_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Leases per page.
 const PAGE: u32 = 1_000;
+/// The home of a worker that never opened a session.
+const NO_HOME: ReplicaId = ReplicaId(0);
 
 /// One tick: parts of which none keeps another from its work.
 pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
@@ -25,7 +27,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
 /// Every open lease is watched; what nobody watches is, from now on.
 async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
     let mut tick = Tick::default();
-    let foreign = foreign(app).await?;
+    let Elsewhere { workers: foreign, mut nobody } = elsewhere(app).await?;
     let mut cursor = None;
     loop {
         let page = app.store.leases_after(cursor, PAGE).await?;
@@ -51,7 +53,12 @@ async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
         for (holder, leases) in unwatched.into_iter().filter(|(holder, _)| !foreign.contains(&holder.worker)) {
             tick.acted += leases.len() as u64;
             let row = app.store.worker(holder.worker).await?;
-            let info = match row.filter(|row| row.holder() == holder && row.session_open) {
+            let info = match row.filter(|row| row.holder() == holder) {
+                Some(row) if row.replica != app.replica => {
+                    nobody.insert(row.replica);
+                    continue;
+                }
+                // Also without an open session: the verdict is guarded by the row as it is.
                 Some(row) => session_info(&row, row.home_seq, leases),
                 None => ghost(holder, leases),
             };
@@ -62,6 +69,9 @@ async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
         if cursor.is_none() {
             break;
         }
+    }
+    for replica in nobody {
+        tick.acted += app.adopt_from_nobody(replica).await? as u64;
     }
     Ok(tick)
 }
@@ -75,14 +85,28 @@ async fn ready(app: &Arc<App>) -> Result<Tick, StoreError> {
     Ok(Tick::default())
 }
 
-/// Workers whose home is another replica: that one watches, or loses what it has to one that does.
-async fn foreign(app: &Arc<App>) -> Result<BTreeSet<WorkerId>, StoreError> {
-    let (mut foreign, mut after) = (BTreeSet::new(), None);
-    while app.cluster.is_some() {
+/// What is not at home here.
+#[derive(Default)]
+struct Elsewhere {
+    /// Workers whose home is another replica: that one watches, or loses what it has to one that does.
+    workers: BTreeSet<WorkerId>,
+    /// Homes of workers that are no replica's.
+    nobody: BTreeSet<ReplicaId>,
+}
+
+async fn elsewhere(app: &Arc<App>) -> Result<Elsewhere, StoreError> {
+    let (mut elsewhere, mut after) = (Elsewhere::default(), None);
+    let Some(cluster) = &app.cluster else { return Ok(elsewhere) };
+    let known: BTreeSet<_> = cluster.rows().into_iter().map(|row| row.row.replica).collect();
+    loop {
         let rows = app.store.workers(None, after, PAGE).await?;
-        let Some(last) = rows.last() else { break };
+        let Some(last) = rows.last() else { return Ok(elsewhere) };
         after = Some(last.id);
-        foreign.extend(rows.iter().filter(|row| row.replica != app.replica).map(|row| row.id));
+        for row in rows.iter().filter(|row| row.replica != app.replica && row.replica != NO_HOME) {
+            elsewhere.workers.insert(row.id);
+            if !known.is_empty() && !known.contains(&row.replica) {
+                elsewhere.nobody.insert(row.replica);
+            }
+        }
     }
-    Ok(foreign)
 }

@@ -7,9 +7,10 @@ use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::runs::{CancelBody, SignalBody};
 use outlive_api::session::{Held, ServerMessage};
 use outlive_api::workers::{ClaimBody, PollBeat, Register, ReportBody, WireLiveness, WireOrder};
-use outlive_core::{Json, Millis, Reason, ReplicaId, State};
+use outlive_core::policy::QueuePolicy;
+use outlive_core::{Holder, Json, Millis, Reason, ReplicaId, State};
 use outlive_server::{Backend, Config, StoreLocation, start_on};
-use outlive_store::{Errand, Exchange, Hints, Store, StoreError, Sweeps as _};
+use outlive_store::{Errand, Exchange, Hints, Store, StoreError, Sweeps as _, Workers as _};
 use outlive_store_sqlite::SqliteStore;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -217,6 +218,35 @@ async fn a_worker_that_polls_through_a_balancer_is_heard_and_told_at_every_repli
     let told = at_b.report(registered.worker_id, &only_beat).await.unwrap().orders;
     let lost = WireOrder::Lost { run_id: run.id, epoch: lease.epoch, reason: Reason::LeaseReleased };
     assert_eq!(told, [lost], "it is not its own any more");
+    stop(a, b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_at_home_where_no_replica_is_comes_home() {
+    let (a, b, store) = pair_with(None).await;
+    let quick = QueuePolicy { lease_ttl: Millis::secs(2), ..QueuePolicy::default() };
+    a.client.put_queue("default", &quick).await.unwrap();
+    let mut dies = Worker::connect(&a, "dies").await;
+    dies.beat(1, &[]).await;
+    let run = a.client.create_run(&noop(), None).await.unwrap();
+    let lease = dies.leases_in_time().await.remove(0);
+    dies.report(vec![WireItem::bare(OpName::Start, Some(lease.lease()))]).await;
+    // What no program does: its row names a replica that there never was.
+    let holder = Holder { worker: dies.registered.worker_id, incarnation: dies.registered.incarnation };
+    store.open_session(holder, ReplicaId(77)).await.unwrap().unwrap();
+    drop(dies.die());
+    let mut rescuer = Worker::connect(&b, "rescuer").await;
+    let again = async {
+        loop {
+            rescuer.beat(1, &[]).await;
+            let next = tokio::time::timeout(Duration::from_millis(500), rescuer.next()).await;
+            if let Ok(Some(ServerMessage::Leases { push_seq: 1.., leases })) = next {
+                return leases;
+            }
+        }
+    };
+    let leases = tokio::time::timeout(PATIENCE, again).await.expect("within two rounds of the audit and a TTL");
+    assert_eq!((leases[0].run_id, leases[0].epoch.0), (run.id, 2));
     stop(a, b).await;
 }
 

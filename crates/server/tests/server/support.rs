@@ -103,11 +103,17 @@ impl Worker {
     }
 
     pub(crate) async fn beat(&mut self, credit: u64, held: &[&Lease]) {
+        assert!(self.beats(credit, held).await, "sent");
+    }
+
+    /// The same, where the server may have ended the connection; whether it could be sent.
+    pub(crate) async fn beats(&mut self, credit: u64, held: &[&Lease]) -> bool {
         self.beat_seq += 1;
         self.credit = credit;
         let held = held.iter().map(|l| Held { run_id: l.run_id, epoch: l.epoch, frozen_ms: 0 }).collect();
         let beat = Beat { beat_seq: self.beat_seq, credit, seen_push_seq: 1_000, timer: true, held };
-        self.say(&WorkerMessage::Beat(beat)).await;
+        let text = serde_json::to_string(&WorkerMessage::Beat(beat)).expect("serialises");
+        self.socket.send(Message::text(text)).await.is_ok()
     }
 
     pub(crate) async fn next(&mut self) -> Option<ServerMessage> {

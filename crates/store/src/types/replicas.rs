@@ -55,7 +55,7 @@ pub struct ReplicaRow {
 pub struct Adoption {
     /// From whom.
     pub from: ReplicaId,
-    /// Its row must still be this one; none: it is the caller's own seat.
+    /// Its row must still be this one; none: it is the caller's own seat, or has no row.
     pub beat: Option<i64>,
     /// By whom.
     pub to: ReplicaId,

@@ -31,8 +31,12 @@ pub(crate) const OUTBOX_MESSAGES: usize = 4_096;
 /// Messages that may wait for one worker before a signal is refused: each may be as large as 64 KiB.
 const UNREAD_SIGNALS: usize = 64;
 
-/// Inputs and checkpoints in one message of leases, in bytes; an agent reads at most 16 MiB.
-const PUSH_BYTES: usize = 4 << 20;
+/// A message of leases, in bytes, unless one lease is larger. What a connection writes through grows to its largest message and stays so.
+const PUSH_BYTES: usize = 16 << 10;
+/// The same of what a worker holds and did not name, which nothing numbers: parts are for what an agent reads at most (16 MiB).
+const HELD_BYTES: usize = 4 << 20;
+/// A lease without its input and checkpoint.
+const LEASE_BYTES: usize = 512;
 
 /// What waits to be written to a connection.
 pub(crate) enum Out {
@@ -286,18 +290,22 @@ impl Inner {
         self.put(holder, conn, out);
     }
 
-    /// Leases, in as many messages of the same number as their inputs need: one may be as large as 1 MiB.
+    /// Leases, in as many messages as their inputs need: one may be as large as 1 MiB. A push is seen with its last message, so
+    /// those before it bear the number before (the engine's numbers leave room for that): a beat that comes between two of them
+    /// would otherwise say of leases that are still on their way that the worker has read of them and does not hold them.
     fn push(&mut self, holder: Holder, conn: ConnId, push_seq: u64, leases: Vec<Lease>) {
         let size = |lease: &Lease| {
             let extra = lease.checkpoint.iter().chain(&lease.resume_data).map(|json| json.text().len()).sum::<usize>();
-            lease.input.text().len() + extra
+            lease.input.text().len() + extra + LEASE_BYTES
         };
+        let most = if push_seq == 0 { HELD_BYTES } else { PUSH_BYTES };
+        let before = push_seq.saturating_sub(1);
         let (mut part, mut bytes) = (Vec::new(), 0);
         for lease in leases {
             let more = size(&lease);
-            if bytes + more > PUSH_BYTES && !part.is_empty() {
+            if bytes + more > most && !part.is_empty() {
                 let leases = std::mem::take(&mut part);
-                self.put(holder, conn, Out::Message(ServerMessage::Leases { push_seq, leases }));
+                self.put(holder, conn, Out::Message(ServerMessage::Leases { push_seq: before, leases }));
                 bytes = 0;
             }
             bytes += more;

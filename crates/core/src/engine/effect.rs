@@ -75,7 +75,8 @@ pub enum Say {
     },
     /// `leases` with `push_seq` 0: what it holds and did not name.
     Held(Vec<LeaseRef>),
-    /// `leases`: the ones just claimed.
+    /// `leases`: the ones just claimed. The number before is nothing else's: it is for the parts before the last, where one message is not
+    /// enough.
     Push(u64, Vec<LeaseRef>),
     /// Not its lease any more.
     Lost(LeaseRef, Reason),

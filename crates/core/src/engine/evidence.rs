@@ -10,7 +10,7 @@ use super::input::{CloseKind, ConnId, HeldInfo, Presence, SessionInfo, VerdictRe
 use super::leases::{HeldLease, Leases, Table};
 use super::observed::{Senses, TICK};
 use super::replicas::Cluster;
-use super::session::{Connection, Session};
+use super::session::{BEFORE_PUSHES, Connection, Session};
 use super::status::Status;
 use crate::policy::derive;
 use crate::run::Evidence;
@@ -337,7 +337,7 @@ impl Engine {
             presence: info.presence,
             home_seq: info.home_seq,
             draining: info.draining,
-            conn: conn.map(|id| Connection { id, greeted: false, granted: 0, used: 0, push_seq: 0 }),
+            conn: conn.map(|id| Connection { id, greeted: false, granted: 0, used: 0, push_seq: BEFORE_PUSHES }),
             wants: 0,
             proxied,
             heartbeat: derive::heartbeat(least.lease_ttl),

@@ -21,6 +21,10 @@ pub(super) struct HeldAndRevoked {
     confirmed: Maybe,
 }
 
+/// The number before that of the first push: a push in several messages needs one for those before its last. (0 is what a worker
+/// holds and did not name.)
+pub(super) const BEFORE_PUSHES: u64 = 1;
+
 /// An open connection.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {

@@ -2,9 +2,9 @@
 
 use crate::support::{Worker, noop, until_run, world};
 use outlive_api::report::{OpName, WireItem, WireResult};
-use outlive_api::runs::CancelBody;
+use outlive_api::runs::{CancelBody, NewRun};
 use outlive_api::session::ServerMessage;
-use outlive_core::{Reason, State};
+use outlive_core::{Json, Reason, State};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_pushed_to_a_free_slot_and_finished_once() {
@@ -96,6 +96,29 @@ async fn what_a_worker_holds_and_did_not_name_is_given_again() {
     });
     let again = again.await;
     assert_eq!((again[0].run_id, again[0].epoch.0), (run.id, 1));
+    world.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_in_several_messages_is_seen_with_its_last() {
+    let world = world().await;
+    let large = Json::parse(format!("\"{}\"", "x".repeat(20 << 10))).unwrap();
+    let runs = [(); 3].map(|()| NewRun { input: large.clone(), ..noop() });
+    for run in &runs {
+        world.client.create_run(run, None).await.unwrap();
+    }
+    let mut worker = Worker::connect(&world, "w-1").await;
+    worker.beat(3, &[]).await;
+    let mut parts = Vec::new();
+    while parts.len() < runs.len() {
+        let part = worker.until(|m| match m {
+            ServerMessage::Leases { push_seq: seq @ 1.., leases } => Some((seq, leases.len())),
+            _ => None,
+        });
+        parts.push(part.await);
+    }
+    // A beat after the first part says that it has seen the number of that: the last, under which the engine has them, it has not.
+    assert_eq!(parts, [(1, 1), (1, 1), (2, 1)]);
     world.server.stop().await;
 }
 

@@ -223,7 +223,7 @@ impl Session {
                 }
             }
             Some(ServerMessage::Leases { push_seq, leases }) => {
-                self.seen = push_seq;
+                self.seen = self.seen.max(push_seq);
                 for leases in leases.chunks(ITEMS) {
                     self.start(leases).await?;
                 }

@@ -12,7 +12,7 @@ fn no_work_goes_to_a_session_before_its_first_beat_or_after_its_close() {
     let token = claims(&effects)[0].token;
     let result = ClaimResult { leases: vec![info(1, policy())], ..ClaimResult::default() };
     let effects = world.put(Input::ClaimDone(token, result));
-    assert!(matches!(said(&effects)[..], [Say::Push(1, _)]));
+    assert!(matches!(said(&effects)[..], [Say::Push(2, _)]));
     world.put(Input::Closed(holder(1), conn(1), CloseKind::Ended));
     assert!(claims(&world.put(Input::Ready(vec![C]))).is_empty());
 }

@@ -22,7 +22,8 @@ fn a_lease_is_taken_back_only_after_two_beats_that_saw_its_push() {
     let effects = world.beat(1, 1, 4, &[]);
     let token = claims(&effects)[0].token;
     world.put(Input::ClaimDone(token, ClaimResult { leases: vec![info(1, policy())], ..ClaimResult::default() }));
-    let unseen = BeatInfo { beat_seq: 2, credit: 4, seen_push_seq: 0, timer: true, held: vec![] };
+    // Nor one that saw the parts before its last.
+    let unseen = BeatInfo { beat_seq: 2, credit: 4, seen_push_seq: 1, timer: true, held: vec![] };
     for _ in 0..5 {
         assert!(verdicts(&world.put(Input::Beat(holder(1), conn(1), unseen.clone()))).is_empty());
     }
@@ -245,8 +246,9 @@ fn what_is_taken_while_its_push_is_on_the_way_is_not_gone_because_a_beat_does_no
     let token = claims(&effects)[0].token;
     world.put(Input::ClaimDone(token, ClaimResult { leases: vec![info(1, policy())], ..ClaimResult::default() }));
     world.put(Input::Revoke(holder(1), Reason::Evicted));
-    let unseen = BeatInfo { beat_seq: 2, credit: 4, seen_push_seq: 0, timer: true, held: vec![] };
+    // Nor one that saw the parts before its last.
+    let unseen = BeatInfo { beat_seq: 2, credit: 4, seen_push_seq: 1, timer: true, held: vec![] };
     assert!(verdicts(&world.put(Input::Beat(holder(1), conn(1), unseen.clone()))).is_empty());
-    let seen = BeatInfo { beat_seq: 3, seen_push_seq: 1, ..unseen };
+    let seen = BeatInfo { beat_seq: 3, seen_push_seq: 2, ..unseen };
     assert_eq!(verdicts(&world.put(Input::Beat(holder(1), conn(1), seen))).len(), 1);
 }

@@ -30,6 +30,10 @@ use render::say;
 use std::future::Future;
 use std::process::ExitCode;
 
+/// Gives memory back that a burst needed: of a million leases the system's own allocator kept twice what was in use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The version of this build.
 pub(crate) const VERSION: &str =
     if cfg!(feature = "next") { concat!(env!("CARGO_PKG_VERSION"), "-next") } else { env!("CARGO_PKG_VERSION") };

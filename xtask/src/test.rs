@@ -10,7 +10,7 @@ use std::process::Child;
 /// Histories per scenario (fewer of those that cost more), each of 120 simulated seconds: above 2,000 in all, and a few minutes of
 /// one processor.
 /// `cargo xtask sim` plays as many as you like.
-const SEEDS: &str = "70";
+const SEEDS: &str = "64";
 /// Where tests look for the server of their run (`crates/pg-private/src/database.rs`).
 const POSTGRES: &str = "OUTLIVE_TEST_POSTGRES";
 /// Where the test of an upgrade looks for the version after this one (`crates/cli/tests/cli/upgrade.rs`).

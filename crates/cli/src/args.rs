@@ -21,7 +21,7 @@ Examples:
 
 /// A durable run queue: leases, fences, fast takeover
 #[derive(Debug, Parser)]
-#[command(name = "outlive", version, before_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 110,
+#[command(name = "outlive", version = crate::VERSION, before_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 110,
           infer_long_args = false, propagate_version = false,
           after_help = "Settings: flag, else OUTLIVE_… variable, else outlive.toml, else default; outlive config explain shows where each came from.
 Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 not allowed · 5 conflict · 6 no server · 7 wait timed out · 10 run failed · 11 run cancelled · 12 run lost or timed out · 130 interrupted")]

@@ -123,6 +123,13 @@ impl Cluster {
         answer.out.trim().to_owned()
     }
 
+    /// Whether each of these runs is in a state, in one look.
+    pub(crate) fn are(&self, runs: &[String], state: &str) -> bool {
+        let all = self.json(&["runs", "list", "--limit", "1000"]);
+        let is = |run: &Value| run["state"] == state && runs.iter().any(|id| run["id"] == id.as_str());
+        all.as_array().unwrap().iter().filter(|run| is(run)).count() == runs.len()
+    }
+
     pub(crate) fn state(&self, run: &str) -> String {
         self.json(&["runs", "show", run])["state"].as_str().unwrap().to_owned()
     }
@@ -162,7 +169,7 @@ fn a_replica_that_is_killed_takes_nothing_with_it_and_its_sessions_find_another_
     let mut cluster = Cluster::open();
     let script = counting(cluster.folder.path());
     let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
-    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    until("all of them run", || cluster.are(&runs, "running"));
     let url = cluster.kill(0);
     until("its sessions are at home elsewhere", || {
         let workers = cluster.json(&["workers", "list"]);
@@ -173,7 +180,7 @@ fn a_replica_that_is_killed_takes_nothing_with_it_and_its_sessions_find_another_
     cluster.replicas[0] = Some(cluster.serve(REPLICAS[0], &address));
     cluster.kill(1);
     std::fs::write(cluster.folder.path().join("go"), "").unwrap();
-    until("all of them end", || runs.iter().all(|run| cluster.state(run) == "succeeded"));
+    until("all of them end", || cluster.are(&runs, "succeeded"));
     for run in &runs {
         let shown = cluster.json(&["runs", "show", run]);
         assert_eq!(
@@ -234,7 +241,7 @@ fn a_replica_that_stands_still_for_longer_than_a_lease_loses_its_workers_to_othe
     let go = cluster.folder.path().join("go");
     let script = printing(&go);
     let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
-    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    until("all of them run", || cluster.are(&runs, "running"));
     let homed = |cluster: &Cluster, home: i64| {
         let workers = cluster.json(&["workers", "list"]);
         workers.as_array().unwrap().iter().filter(|w| w["status"] == "online" && w["home"] == home).count()
@@ -248,17 +255,17 @@ fn a_replica_that_stands_still_for_longer_than_a_lease_loses_its_workers_to_othe
     stopped.signal("-STOP");
     until("its workers are at home elsewhere", || cluster.online() == WORKERS && homed(&cluster, home) == 0);
     until("the others would have noticed", || passed(&other, began));
-    assert!(runs.iter().all(|run| cluster.state(run) == "running"));
+    assert!(cluster.are(&runs, "running"));
     stopped.signal("-CONT");
     until("it knows that it is nobody's home", || server(&url).sessions == 0 && server(&url).leases == 0);
     let woke = server(&url).judge.observed_ms;
     cluster.replicas[0] = Some((stopped, url.clone()));
     let more: Vec<_> = (0..RUNS / 2).map(|_| cluster.start("echo more")).collect();
-    until("what is begun meanwhile ends", || more.iter().all(|run| cluster.state(run) == "succeeded"));
+    until("what is begun meanwhile ends", || cluster.are(&more, "succeeded"));
     until("it would have given its verdicts", || passed(&url, woke));
     assert_eq!((server(&url).sessions, homed(&cluster, home)), (0, 0), "it takes nobody back");
     std::fs::write(go, "").unwrap();
-    until("all of them end", || runs.iter().all(|run| cluster.state(run) == "succeeded"));
+    until("all of them end", || cluster.are(&runs, "succeeded"));
     for run in runs.iter().chain(&more) {
         let shown = cluster.json(&["runs", "show", run]);
         assert_eq!((shown["epoch"].as_u64(), shown["losses"].as_u64()), (Some(1), Some(0)), "{shown}");
@@ -272,7 +279,7 @@ fn servers_go_on_and_start_again_where_the_next_version_has_widened_the_schema()
     let mut cluster = Cluster::open();
     let script = counting(cluster.folder.path());
     let runs: Vec<_> = (0..RUNS).map(|_| cluster.start(&script)).collect();
-    until("all of them run", || runs.iter().all(|run| cluster.state(run) == "running"));
+    until("all of them run", || cluster.are(&runs, "running"));
     // What the next version does when its first server starts: it adds, and says that the version before may stay.
     cluster
         .database
@@ -289,7 +296,7 @@ fn servers_go_on_and_start_again_where_the_next_version_has_widened_the_schema()
         cluster.replicas[seat] = Some(cluster.serve(name, url.trim_start_matches("http://")));
     }
     std::fs::write(cluster.folder.path().join("go"), "").unwrap();
-    until("all of them end", || runs.iter().chain(&more).all(|run| cluster.state(run) == "succeeded"));
+    until("all of them end", || cluster.are(&runs, "succeeded") && cluster.are(&more, "succeeded"));
     for run in &runs {
         assert_eq!(cluster.call(&["runs", "output", run]).out, every_line());
     }

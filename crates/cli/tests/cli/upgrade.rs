@@ -39,7 +39,7 @@ impl Upgrade {
     }
 
     fn all_are(&self, runs: &[String], state: &str) {
-        until(&format!("they are {state}"), || runs.iter().all(|run| self.cluster.state(run) == state));
+        until(&format!("they are {state}"), || self.cluster.are(runs, state));
     }
 
     /// Server after server, while runs are at work that began before the first and end after the last.

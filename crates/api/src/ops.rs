@@ -108,6 +108,15 @@ pub struct StuckRun {
     pub stuck: Stuck,
 }
 
+/// From where a server sees a connection: its first message at `/v1/server/echo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// The address at the other end of the server's connection.
+    pub address: String,
+    /// Whether the client's own address is another one: something stands in between.
+    pub proxied: bool,
+}
+
 /// The server.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Server {

@@ -47,6 +47,7 @@ use utoipa::{Modify, OpenApi};
         routes::subjects::show,
         routes::events::events,
         routes::server::show,
+        routes::echo::open,
         routes::health::livez,
         routes::health::readyz,
         routes::health::metrics,

@@ -42,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/subjects/{subject}", get(routes::subjects::show))
         .route("/v1/events", get(routes::events::events))
         .route("/v1/server", get(routes::server::show))
+        .route("/v1/server/echo", get(routes::echo::open))
         .route("/livez", get(routes::health::livez))
         .route("/readyz", get(routes::health::readyz))
         .route("/metrics", get(routes::health::metrics))

@@ -19,20 +19,22 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn session(&self, worker: WorkerId) -> Result<SessionSocket, ClientError> {
+        self.upgrade(&format!("/v1/workers/{worker}/session")).await
+    }
+
+    /// Opens a connection that only says what the way to the server does to it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn echo(&self) -> Result<SessionSocket, ClientError> {
+        self.upgrade("/v1/server/echo").await
+    }
+
+    async fn upgrade(&self, path: &str) -> Result<SessionSocket, ClientError> {
         let stream = TcpStream::connect(self.authority()).await.map_err(|e| self.unreachable(e))?;
         stream.set_nodelay(true).map_err(|e| self.unreachable(e))?;
         let local = stream.local_addr().map_err(|e| self.unreachable(e))?.to_string();
-        self.session_over(stream, worker, "/v1/workers", &local).await
-    }
-
-    pub(crate) async fn session_over(
-        &self,
-        stream: TcpStream,
-        worker: WorkerId,
-        prefix: &str,
-        local: &str,
-    ) -> Result<SessionSocket, ClientError> {
-        let uri = format!("ws://{}{prefix}/{worker}/session", self.authority());
+        let uri = format!("ws://{}{path}", self.authority());
         let mut request = uri.into_client_request().map_err(|e| ClientError::Address(e.to_string()))?;
         let headers = request.headers_mut();
         let mut set = |name: &'static str, value: &str| {
@@ -41,7 +43,7 @@ impl Client {
                 .map_err(|e| ClientError::Answer(e.to_string()))
         };
         set(crate::NAMESPACE_HEADER, &self.namespace)?;
-        set(crate::LOCAL_ADDRESS_HEADER, local)?;
+        set(crate::LOCAL_ADDRESS_HEADER, &local)?;
         if let Some(token) = &self.token {
             set("authorization", &format!("Bearer {token}"))?;
         }

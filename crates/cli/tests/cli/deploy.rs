@@ -162,16 +162,17 @@ fn balancer(port: u16, replica: &str) -> String {
         .replace("outlive-3:7070", "127.0.0.1:9")
 }
 
-#[test]
-fn a_worker_a_run_and_its_output_go_through_the_load_balancer() {
-    let mut house = House::open(0);
+/// The house behind an nginx with the balancer's file, in which something may be changed.
+pub(crate) fn behind(house: &mut House, change: (&str, &str)) -> crate::support::Running {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (folder, replica) = (house.folder.path().join("nginx"), house.url.trim_start_matches("http://").to_owned());
+    let folder = house.folder.path().join(format!("nginx-{port}"));
+    let replica = house.url.trim_start_matches("http://").to_owned();
     fs::create_dir_all(folder.join("temp")).unwrap();
     let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temps = temps.map(|kind| format!("{kind}_temp_path temp/{kind};")).join(" ");
     let config = balancer(port, &replica).replace("access_log off;", &format!("access_log off; {temps}"));
-    fs::write(folder.join("nginx.conf"), config).unwrap();
+    assert!(config.contains(change.0), "{} is not in it", change.0);
+    fs::write(folder.join("nginx.conf"), config.replace(change.0, change.1)).unwrap();
     let prefix = format!("{}/", folder.display());
     let nginx = || {
         let mut command = Command::new(tool("debian/usr/sbin/nginx"));
@@ -180,9 +181,15 @@ fn a_worker_a_run_and_its_output_go_through_the_load_balancer() {
     };
     passes(nginx().arg("-t"));
     let child = nginx().stderr(fs::File::create(folder.join("log")).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-    let _nginx = crate::support::Running(child);
     house.url = format!("http://127.0.0.1:{port}");
     until("it answers", || house.call(&["workers", "list"]).code == 0);
+    crate::support::Running(child)
+}
+
+#[test]
+fn a_worker_a_run_and_its_output_go_through_the_load_balancer() {
+    let mut house = House::open(0);
+    let _nginx = behind(&mut house, ("", ""));
     house.hire("w-1");
     let done = house.call(&["run", "--", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.1; done"]);
     assert_eq!((done.code, done.out.as_str()), (0, "1\n2\n3\n"), "{done:?}");

@@ -1,5 +1,6 @@
 //! `outlive doctor` on a house that is well, and on one that is not.
 
+use crate::deploy::behind;
 use crate::support::{Answer, House, outlive};
 use outlive_pg_private::{Bouncer, Database, Options, Server, shared};
 use serde_json::Value;
@@ -26,6 +27,30 @@ fn a_house_that_is_well_has_no_problem() {
     );
     let text = house.call(&["doctor"]);
     assert!(text.out.contains("control groups"), "{text:?}");
+}
+
+#[test]
+fn the_way_to_a_server_is_walked_as_a_session_does() {
+    let way = |house: &House| {
+        let answer = house.call(&["doctor", "-o", "json"]);
+        let findings: Value = serde_json::from_str(&answer.out).unwrap();
+        let (is, found) = verdict(&findings, "way");
+        (is.to_owned(), found.to_owned())
+    };
+    let mut house = House::open(0);
+    let direct = house.url.clone();
+    assert_eq!(way(&house).0, "ok");
+    for (change, is, found) in [
+        (("", ""), "warning", "through a proxy"),
+        (("proxy_read_timeout 75s;", "proxy_read_timeout 1s;"), "problem", "it was cut after"),
+        (("proxy_set_header Upgrade $http_upgrade;", ""), "problem", "a WebSocket does not"),
+    ] {
+        let nginx = behind(&mut house, change);
+        let seen = way(&house);
+        assert!(seen.0 == is && seen.1.contains(found), "{change:?}: {seen:?}");
+        drop(nginx);
+        house.url.clone_from(&direct);
+    }
 }
 
 #[test]

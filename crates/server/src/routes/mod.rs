@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod claim;
 pub(crate) mod create;
+pub(crate) mod echo;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod output;

@@ -51,8 +51,7 @@ pub(crate) async fn open(
     }
     // Authenticated bytes count as hearing before any store work: a store that is slow now must not make this worker look dead.
     app.input(Input::Heard(holder, None));
-    let local = headers.get(outlive_api::LOCAL_ADDRESS_HEADER).and_then(|v| v.to_str().ok());
-    let proxied = local.and_then(|l| l.parse::<SocketAddr>().ok()).is_some_and(|own| own != peer);
+    let proxied = crate::routes::echo::is_proxied(&headers, peer);
     let Some(opened) = app.open_session(holder).await? else {
         return Err(app.not_current(holder).await);
     };

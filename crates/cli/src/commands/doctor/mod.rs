@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   machine (disk, clock, files, groups, jitter) ─┐
-//!   server  (port, version, judge, phases)       ─┼─► measurements ─► judge: pure, one function each ─► findings
+//!   server  (port, version, judge, phases, way)  ─┼─► measurements ─► judge: pure, one function each ─► findings
 //!   store   (a file that no server has open;     ─┘
 //!            a database, and the way to it)
 //! ```
@@ -15,6 +15,7 @@ mod machine;
 mod postgres;
 mod server;
 mod store;
+mod way;
 
 use super::Done;
 use crate::context::{Context, is_local};
@@ -63,6 +64,10 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     // Measured beside everything else: a machine that is busy with that is a busy machine.
     let lateness = tokio::task::spawn_blocking(|| jitter::measure(jitter::WAKES));
     let seen = server::look(&client).await;
+    let walked = {
+        let client = client.clone();
+        tokio::spawn(async move { way::measure(&client).await })
+    };
     let mut findings = server::findings(&seen, address);
     let folder = store::folder(&location);
     findings.extend(store::findings(&location, seen.store_is_open_here(&location, is_local(&client))));
@@ -72,6 +77,8 @@ pub(crate) async fn run(cx: &Context, args: Args) -> Done {
     let state_dir = args.state_dir;
     let machine = tokio::task::spawn_blocking(move || machine::findings(&folder, &state_dir));
     findings.extend(machine.await.map_err(|e| Failure::failed(format!("the examination failed: {e}")))?);
+    let walked = walked.await.map_err(|e| Failure::failed(format!("the examination failed: {e}")))?;
+    findings.extend(way::finding(&walked));
     let lateness = lateness.await.map_err(|e| Failure::failed(format!("the examination failed: {e}")))?;
     findings.extend(jitter::findings(&lateness, seen.least_ttl()));
     show(cx, &findings)?;

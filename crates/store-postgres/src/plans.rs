@@ -109,7 +109,7 @@ INSERT INTO claim_request SELECT n, 1, gen_random_uuid(), '', 0 FROM generate_se
 INSERT INTO queue_claim SELECT n % 9, n, 0 FROM generate_series(1, 5000) n;
 INSERT INTO queue_count SELECT n, 1, 2, 3 FROM generate_series(1, 2000) n;
 INSERT INTO class_count SELECT n, 1, 2 FROM generate_series(1, 2000) n;
-INSERT INTO submission (id, namespace, kind, input, options) SELECT gen_random_uuid(), '', '', '', '' FROM generate_series(1, 5000);
+INSERT INTO submission (id, namespace, kind, input, options) SELECT gen_random_uuid(), '', '', '', '{}' FROM generate_series(1, 5000);
 INSERT INTO errand (replica, at, body) SELECT n % 5, 0, '' FROM generate_series(1, 5000) n;
 INSERT INTO feed (xid, at, body) SELECT n::text::xid8, 0, '[]' FROM generate_series(1, 20000) n;
 ANALYZE;";

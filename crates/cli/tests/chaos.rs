@@ -43,7 +43,8 @@ fn is_found(report: &Report, what: impl Fn(&Finding) -> bool) {
 
 #[test]
 fn work_that_is_not_frozen_and_a_limit_that_is_none_are_found() {
-    let blows = vec![Blow::StopAgents { who: vec![0, 3, 5, 7, 9, 12], stands: 16_000 }];
+    // A quarter: with three tenths of them the breaker may open, and by the time of its verdicts the work of the stopped is over.
+    let blows = vec![Blow::StopAgents { who: vec![0, 3, 5, 7, 12], stands: 16_000 }];
     let report = broken(&[Twin::NeverFreezes, Twin::NoLimit], blows);
     is_found(&report, |found| matches!(found, Finding::Overlap(..)));
     is_found(&report, |found| matches!(found, Finding::Excess(_)));

@@ -155,7 +155,7 @@ fn every_variable_in_deploy_is_one_of_this_binary() {
 /// The balancer's file with addresses of this machine: the second replica lives, the others do not.
 fn balancer(port: u16, replica: &str) -> String {
     text("compose/nginx.conf")
-        .replace("pid /tmp/nginx.pid;", "pid nginx.pid; daemon off; error_log stderr;")
+        .replace("pid /tmp/nginx.pid;", "pid nginx.pid; daemon off; master_process off; error_log stderr;")
         .replace("listen 7070;", &format!("listen 127.0.0.1:{port};"))
         .replace("outlive-1:7070", "127.0.0.1:1")
         .replace("outlive-2:7070", replica)

@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     LostReplies,
     Uncertain,
     SlowStore,
+    LockedStore,
     CutOne,
     ProxyDrop,
     KillPoller,
@@ -166,6 +167,7 @@ fn strike(w: &mut World, fault: Fault, rng: &mut Rng) {
         | Fault::LostReplies
         | Fault::Uncertain
         | Fault::SlowStore
+        | Fault::LockedStore
         | Fault::StoreBlip => strike_replica(w, fault, replica, rng),
     }
 }
@@ -231,6 +233,16 @@ fn strike_replica(w: &mut World, fault: Fault, replica: usize, rng: &mut Rng) {
             w.server.store_ms = most;
             w.log(format_args!("store takes up to {most} ms"));
             disturb(w, replica, rng.skewed(8_000));
+        }
+        Fault::LockedStore => {
+            let lasts = rng.skewed(10_000);
+            w.log(format_args!("what is asked of the store waits for {lasts} ms"));
+            for replica in 0..w.scenario.replicas {
+                w.act_as(replica);
+                let until = w.now + lasts + rng.between(0, 200);
+                w.server.writer_waits(until);
+                disturb(w, replica, lasts + 200);
+            }
         }
         _ => {}
     }

@@ -270,6 +270,15 @@ pub const SCENARIOS: &[Scenario] = &[
         &[(Fault::ReplicaSilent, 4_000, 20_000), (Fault::KillAgent, 15_000, 40_000)],
     ),
     Scenario {
+        hosts: 16,
+        between_runs: 12_000,
+        ..cluster(
+            "store_locked",
+            "what all replicas ask of the store waits for seconds, as for a lock of one that stands still; few have work",
+            &[(Fault::LockedStore, 20_000, 40_000), (Fault::CutOne, 5_000, 20_000)],
+        )
+    },
+    Scenario {
         balanced: true,
         ..cluster(
             "balancer",

@@ -41,7 +41,7 @@ scenarios! {
     calm worker_killed worker_paused_and_woken child_killed server_paused server_restarted store_outage lost_replies
     uncertain_verdicts connections_cut silent_host network_down drain cancel_storm clock_jumps everything starved_judge partition
     confused_workers flickering_store power_cut polling mass_loss proxies fleet replica_and_worker_killed replica_killed
-    replica_paused replica_cut_off replica_silent balancer polling_replicas moving_homes cluster_everything
+    replica_paused replica_cut_off replica_silent store_locked balancer polling_replicas moving_homes cluster_everything
 }
 
 #[test]

@@ -221,6 +221,14 @@ pub fn watched(lease: LeaseRef, unwatched_for: Millis, audit: Millis) -> Check {
     })
 }
 
+/// I5 of a worker: where its row says that it is at home, it is known; or it was not for less than one round of the audit.
+///
+/// # Errors
+/// If it was not known there for longer.
+pub fn at_home(holder: Holder, astray_for: Millis, audit: Millis) -> Check {
+    check(astray_for <= audit, "I5", || format!("{holder} is at home where nobody has known it for {astray_for}"))
+}
+
 /// I6: a terminal row never changes.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ pub mod engine;
 pub mod explain;
 pub mod feed;
 pub mod given;
+pub mod home;
 pub mod ids;
 pub mod invariants;
 pub mod json;

@@ -60,13 +60,6 @@ impl App {
         Ok(outcome)
     }
 
-    /// A connection, or polling presence, of an incarnation opens here. `None`: it is not the current one.
-    pub(crate) async fn open_session(&self, holder: Holder) -> Result<Option<outlive_store::Opened>, StoreError> {
-        let opened = self.store.open_session(holder, self.replica).await?;
-        self.hub.wake_feed();
-        Ok(opened)
-    }
-
     /// Evidence 3: a newer incarnation of the name.
     pub(crate) async fn lose_replaced(
         self: &Arc<Self>,

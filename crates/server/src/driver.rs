@@ -19,6 +19,7 @@ use outlive_core::engine::{
     VerdictWanted, Way,
 };
 use outlive_core::feed::Notice;
+use outlive_core::home::Has;
 use outlive_core::{Holder, LeaseRef, Mono, ReplicaId, RunId};
 use outlive_store::{ClaimOrder, Claimed, LeaseRow, StoreError};
 use std::collections::{HashMap, HashSet};
@@ -432,7 +433,7 @@ impl App {
         if lost_race {
             crate::metrics::lost_race("claim");
             let (app, tried) = (Arc::clone(self), claim.wanted.home_seq);
-            drop(tokio::spawn(async move { app.follow_home(holder, tried).await }));
+            drop(tokio::spawn(async move { app.follow_home(holder, Has::Refused(tried)).await }));
         }
     }
 

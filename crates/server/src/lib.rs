@@ -22,6 +22,7 @@ mod listen;
 mod metrics;
 mod notices;
 mod openapi;
+mod opening;
 #[cfg(test)]
 mod policies;
 mod reply;

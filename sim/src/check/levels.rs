@@ -1,15 +1,18 @@
 //! What must not last: looked at each second. A level counts only for as long as nothing disturbs server and store.
 //!
-//! I5: an open lease that nobody watches. I11: a lease of an agent that is gone; a run that is ready while somebody could take
+//! I5: an open lease that nobody watches; a worker that is at home where nobody knows it. I11: a lease of an agent that is gone; a run that is ready while somebody could take
 //! it. And a cancel that nobody carries out.
 
 use crate::host::Host;
 use crate::queue::Owner;
+use crate::server::Server;
+use crate::store::{now, sure};
 use crate::world::World;
 use outlive_core::engine::Status;
 use outlive_core::invariants::{self, AUDIT, Delays};
 use outlive_core::run::{ClosedBy, Evidence, Run};
-use outlive_core::{LeaseRef, Millis, RunId, State};
+use outlive_core::{Holder, LeaseRef, Millis, RunId, State};
+use outlive_store::Workers as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often.
@@ -29,6 +32,8 @@ pub(crate) struct Levels {
     /// Hosts with a free slot, each with the time of its last claim.
     room: BTreeMap<(usize, u64), u64>,
     cancelling: BTreeMap<LeaseRef, u64>,
+    /// Workers that are well, and not known where the store has them.
+    astray: BTreeMap<Holder, u64>,
     /// Replicas that, or whose way to the store, do not do what they should.
     pub disturbed: BTreeSet<usize>,
     restarted: u64,
@@ -38,7 +43,7 @@ pub(crate) struct Levels {
 
 /// Looks, and looks again later.
 pub(crate) fn look(w: &mut World) {
-    let healthy = w.replicas().all(super::super::server::Server::runs) && w.truth.levels.disturbed.is_empty();
+    let healthy = w.replicas().all(Server::runs) && w.truth.levels.disturbed.is_empty();
     let starts = w.replicas().map(|r| u64::from(r.boot)).sum();
     let restarted = w.truth.levels.restarted != starts;
     if !healthy || restarted {
@@ -59,6 +64,7 @@ pub(crate) fn look(w: &mut World) {
         let rows: Vec<Run> = w.truth.active.iter().filter_map(|id| w.truth.rows.get(id)).cloned().collect();
         leases(w, &rows);
         ready(w, &rows);
+        homes(w);
     }
     w.after(EVERY, Owner::World, look);
 }
@@ -134,6 +140,23 @@ impl World {
         let now = self.mono();
         let of = |holder| self.replicas().filter_map(move |r| r.engine.session(holder, now));
         host.holder.is_some_and(|holder| of(holder).any(|session| session.status == Status::Draining))
+    }
+}
+
+/// A worker that is well is known where its row says that it is at home.
+fn homes(w: &mut World) {
+    let mut astray = BTreeSet::new();
+    for holder in w.hosts.iter().filter(|h| h.agent.is_some() && h.blameless_since.is_some()).filter_map(|h| h.holder) {
+        let row = sure(now(w.truth_db.worker(holder.worker)), "the truth can be read");
+        let Some(row) = row.filter(|row| row.holder() == holder && !row.left) else { continue };
+        let knows = |r: &Server| r.replica == row.replica && r.engine.home_seq(holder) == Some(row.home_seq);
+        if !row.session_open || !w.replicas().any(knows) {
+            astray.insert(holder);
+        }
+    }
+    let at = w.now;
+    for (holder, lasted) in lasting(&mut w.truth.levels.astray, at, &astray) {
+        w.check(invariants::at_home(holder, lasted, AUDIT + SLACK));
     }
 }
 

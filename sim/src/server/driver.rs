@@ -9,6 +9,7 @@ use outlive_api::session::{CloseReason, Hello, Lease, ServerMessage};
 use outlive_core::engine::{
     ClaimResult, ClaimToken, ClaimWanted, CloseWhy, ConnId, Effect, Input, LeaseInfo, Presence, Say, SessionInfo,
 };
+use outlive_core::home::Has;
 use outlive_core::invariants;
 use outlive_core::{Holder, HomeSeq, RunId};
 use outlive_store::{ClaimOrder, Claimed, Commit, LeaseRow, Leases as _, StoreError, Sweeps as _, Workers as _};
@@ -160,7 +161,7 @@ pub(crate) fn claimed(w: &mut World, claim: &Claim, result: Result<Claimed, Stor
     }
     // A session that the store does not know under this home claims nothing, ever: the engine missed a newer one.
     if result.lost_race {
-        verdicts::newer_home(w, holder, claim.home_seq, |_, _| {});
+        verdicts::follow_home(w, holder, Has::Refused(claim.home_seq), |_| {});
     }
     let order: Vec<_> = rows.iter().map(|row| row.run.id).collect();
     let mut staged: Staged = rows.into_iter().map(|row| wire_lease(w, row)).collect();

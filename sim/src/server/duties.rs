@@ -5,6 +5,7 @@ use crate::store;
 use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::engine::{Input, Senses, TICK};
+use outlive_core::home::{Has, Homing};
 use outlive_core::{Holder, LeaseRef, Millis, Mono};
 use outlive_core::{Reason, State};
 use outlive_store::{Sweeps as _, Workers as _};
@@ -77,8 +78,9 @@ fn due(w: &mut World) {
     again(w, DUE, due);
 }
 
-/// Leases that nobody watches, ready classes, waiting runs: derived again from rows.
+/// Homes, leases that nobody watches, ready classes, waiting runs: derived again from rows.
 fn audit(w: &mut World) {
+    homes(w);
     w.job(|w| {
         let page = store::now(w.server.db.store.leases_after(None, PAGE));
         let Ok(page) = page else { return };
@@ -103,6 +105,22 @@ fn audit(w: &mut World) {
         });
     });
     again(w, AUDIT, audit);
+}
+
+/// Where the store has workers at home, beside where the engine has them.
+fn homes(w: &mut World) {
+    w.job(|w| {
+        let Ok(rows) = store::now(w.server.db.store.workers(None, None, PAGE)) else { return };
+        w.reply(move |w| {
+            for row in rows {
+                let (me, holder) = (w.server.replica, row.holder());
+                let has = w.server.engine.home_seq(holder).map_or(Has::Nothing, Has::Session);
+                if row.home().at(me, holder, has) != Homing::Stay {
+                    super::verdicts::follow_home(w, holder, has, |_| {});
+                }
+            }
+        });
+    });
 }
 
 /// What the engine has under its watch for a holder.

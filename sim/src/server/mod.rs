@@ -115,6 +115,11 @@ impl Server {
         self.up && !self.paused
     }
 
+    /// Something holds what all its calls need: they are carried out when it lets go, in their order.
+    pub(crate) fn writer_waits(&mut self, until: u64) {
+        self.writer_free = self.writer_free.max(until);
+    }
+
     pub(crate) fn oldest_call(&self) -> Option<u64> {
         self.pending.first().map(|(at, _)| *at)
     }

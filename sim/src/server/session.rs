@@ -73,6 +73,10 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
     let opened = match result {
         // A request whose client went away is dropped where it stands, or goes on to its end: both happen.
         Ok(Some(opened)) if !gone || w.chance.chance(50) => opened,
+        Ok(Some(opened)) => {
+            w.server.conns.remove(&conn);
+            return for_nobody(w, &opened);
+        }
         other => {
             w.server.conns.remove(&conn);
             let answer = if matches!(other, Ok(None)) { Down::Replaced } else { Down::Refused };
@@ -98,6 +102,12 @@ fn opened(w: &mut World, link: usize, conn: ConnId, result: Result<Option<outliv
     if gone {
         closed(w, link, CloseKind::Ended);
     }
+}
+
+/// It opened in the store, and whoever asked has gone (`Opening`).
+fn for_nobody(w: &mut World, opened: &outlive_store::Opened) {
+    let leases = opened.leases.iter().filter_map(|row| lease_info(w, row)).collect();
+    input(w, Input::Adopt(session_info(&opened.worker, opened.home_seq, leases)));
 }
 
 fn ended(w: &mut World, link: usize) {

@@ -7,6 +7,7 @@ use crate::twin::Twin;
 use crate::world::World;
 use outlive_core::clock::Clock as _;
 use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
+use outlive_core::home::{Has, Homing};
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Holder, HomeSeq, LeaseRef, Reason};
 use outlive_store::{Leases as _, LoseOutcome, StoreError, Verdict, Workers as _};
@@ -64,40 +65,46 @@ impl std::fmt::Display for Short<'_> {
     }
 }
 
-/// The guard did not hold: what does the store say? A newer incarnation is evidence 3; a newer home is adopted.
+/// The guard did not hold: what does the store say? A newer incarnation is evidence 3 and needs no home.
 fn replaced_meanwhile(w: &mut World, wanted: VerdictWanted) {
     let holder = wanted.holder;
-    newer_home(w, holder, wanted.home_seq, move |w, replaced| {
-        if !replaced {
-            return done(w, wanted, VerdictResult::LostRace);
-        }
-        lose_replaced(w, holder, Some(wanted.leases.clone()), move |w, result| {
-            let result = match result {
-                Ok(outcome) => VerdictResult::Committed(outcome.lost),
-                Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
-                Err(_) => VerdictResult::Failed,
-            };
-            done(w, wanted, result);
+    w.job(move |w| {
+        let row = store::now(w.server.db.store.worker(holder.worker)).ok().flatten();
+        w.reply(move |w| {
+            if row.is_none_or(|row| row.incarnation <= holder.incarnation) {
+                let has = Has::Refused(wanted.home_seq);
+                return follow_home(w, holder, has, move |w| done(w, wanted, VerdictResult::LostRace));
+            }
+            lose_replaced(w, holder, Some(wanted.leases.clone()), move |w, result| {
+                let result = match result {
+                    Ok(outcome) => VerdictResult::Committed(outcome.lost),
+                    Err(StoreError::Unknown(_)) => VerdictResult::Unknown,
+                    Err(_) => VerdictResult::Failed,
+                };
+                done(w, wanted, result);
+            });
         });
     });
 }
 
-/// After a lost race: a home of the same incarnation that the engine missed is adopted. `then` is told of a newer incarnation.
-pub(crate) fn newer_home(w: &mut World, holder: Holder, tried: HomeSeq, then: impl FnOnce(&mut World, bool) + 'static) {
+/// The store has another home for a session than the engine, or one of which the engine does not know.
+pub(crate) fn follow_home(w: &mut World, holder: Holder, has: Has, then: impl FnOnce(&mut World) + 'static) {
     w.job(move |w| {
         let row = store::now(w.server.db.store.worker(holder.worker)).ok().flatten();
         let leases = store::now(w.server.db.store.leases_of(holder));
         w.reply(move |w| {
-            let replaced = row.as_ref().is_some_and(|row| row.incarnation > holder.incarnation);
-            if let (Some(row), Ok(leases), false) = (row, leases, replaced) {
-                if row.replica != w.server.replica || !row.session_open || row.home_seq < tried {
-                    input(w, Input::Moved(holder, row.home_seq.max(HomeSeq(tried.0 + 1))));
-                } else {
-                    let leases = leases.iter().filter_map(|row| lease_info(w, row)).collect();
-                    input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
+            if let Some(row) = row {
+                match (row.home().at(w.server.replica, holder, has), leases) {
+                    (Homing::Gone, _) => input(w, Input::Revoke(holder, Reason::WorkerReplaced)),
+                    (Homing::Moved(home_seq), _) => input(w, Input::Moved(holder, home_seq)),
+                    (Homing::Take, Ok(leases)) => {
+                        let leases = leases.iter().filter_map(|row| lease_info(w, row)).collect();
+                        input(w, Input::Adopt(session_info(&row, row.home_seq, leases)));
+                    }
+                    (Homing::Take | Homing::Stay, _) => {}
                 }
             }
-            then(w, replaced);
+            then(w);
         });
     });
 }

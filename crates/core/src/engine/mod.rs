@@ -55,7 +55,7 @@ pub use status::Status;
 
 use crate::policy::{Liveness, QueuePolicy};
 use crate::time::{Millis, Mono, Observed};
-use crate::{Holder, LeaseRef, QueueId, Reason};
+use crate::{Holder, HomeSeq, LeaseRef, QueueId, Reason};
 use breaker::{Breaker, Census, Reap};
 use closed::Closed;
 use grace::Graces;
@@ -189,6 +189,12 @@ impl Engine {
             least_ttl: session.ttl(&session.least),
             held: session.leases.len(),
         })
+    }
+
+    /// Which session of this worker is here.
+    #[must_use]
+    pub fn home_seq(&self, holder: Holder) -> Option<HomeSeq> {
+        self.sessions.get(&holder).map(|session| session.home_seq)
     }
 
     /// What a session holds, in order of id.

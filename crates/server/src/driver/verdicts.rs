@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use outlive_core::engine::{Input, VerdictResult, VerdictWanted};
+use outlive_core::home::{Has, Homing};
 use outlive_core::run::LossBudget;
 use outlive_core::{Holder, HomeSeq, Reason};
 use outlive_store::{LoseOutcome, StoreError, Verdict};
@@ -53,25 +54,25 @@ impl App {
             }
             Ok(None) => written(holder, self.lose(Verdict { guard: None, ..verdict }).await),
             Ok(Some(_)) | Err(_) => {
-                self.follow_home(holder, tried).await;
+                self.follow_home(holder, Has::Refused(tried)).await;
                 VerdictResult::LostRace
             }
         }
     }
 
-    /// The store has another home for a session than the engine. A newer home of the same incarnation is a connection that
-    /// opened meanwhile, or that never came about: it is adopted, with a full TTL, unless its connection is here by now. Of a
-    /// newer incarnation or after a goodbye, the old session is told to go; what it holds is revoked. A row that no session
-    /// of this home can have (nothing wrote it but damage) ends the one here: its worker opens another, which writes the row.
-    pub(super) async fn follow_home(self: &Arc<Self>, holder: Holder, tried: HomeSeq) {
+    /// The store has another home for a session than the engine, or one of which the engine does not know.
+    pub(crate) async fn follow_home(self: &Arc<Self>, holder: Holder, has: Has) {
         let Ok(Some(row)) = self.store.worker(holder.worker).await else { return };
-        if row.incarnation != holder.incarnation || row.left {
-            self.input(Input::Revoke(holder, Reason::WorkerReplaced));
-        } else if row.replica != self.replica || !row.session_open || row.home_seq < tried {
-            self.input(Input::Moved(holder, row.home_seq.max(HomeSeq(tried.0 + 1))));
-        } else if let Ok(leases) = self.store.leases_of(holder).await {
-            let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
-            self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
+        match row.home().at(self.replica, holder, has) {
+            Homing::Stay => {}
+            Homing::Gone => self.input(Input::Revoke(holder, Reason::WorkerReplaced)),
+            Homing::Moved(home_seq) => self.input(Input::Moved(holder, home_seq)),
+            Homing::Take => {
+                if let Ok(leases) = self.store.leases_of(holder).await {
+                    let leases = leases.iter().filter_map(|row| self.lease_info(row)).collect();
+                    self.input(Input::Adopt(crate::start::session_info(&row, row.home_seq, leases)));
+                }
+            }
         }
     }
 }

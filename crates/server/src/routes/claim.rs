@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::driver::PollWaiter;
 use crate::extract::{Body, Token, WorkerPath};
+use crate::opening::Opening;
 use crate::reply::{Fault, Reply};
 use crate::view;
 use axum::Json;
@@ -120,7 +121,7 @@ impl App {
     /// presence again.
     async fn polls_here(self: &Arc<Self>, holder: Holder) -> Result<(), Fault> {
         if self.driver.session(holder).is_none() {
-            let Some(opened) = self.open_session(holder).await? else {
+            let Some(opened) = self.open_session(holder).await?.and_then(Opening::take) else {
                 return Err(self.not_current(holder).await);
             };
             let leases = opened.leases.iter().filter_map(|row| self.lease_info(row)).collect();

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::extract::{Body, Namespace, check_name};
+use crate::opening::Opening;
 use crate::reply::Fault;
 use crate::start::session_info;
 use crate::view;
@@ -175,7 +176,7 @@ impl App {
         let holder = worker.holder();
         let mut leases = Vec::new();
         if presence != Presence::Session
-            && let Some(opened) = self.open_session(holder).await?
+            && let Some(opened) = self.open_session(holder).await?.and_then(Opening::take)
         {
             let known = opened.leases.iter().filter_map(|row| self.lease_info(row)).collect();
             self.input(Input::Open(session_info(&opened.worker, opened.home_seq, known), None, false));

@@ -1,11 +1,14 @@
-//! I5, by level: every open lease is under somebody's watch, every ready run is known to be ready, whatever hint was lost.
+//! I5, by level: every open lease is under somebody's watch, every worker is known where it is at home, every ready run is known
+//! to be ready, whatever hint was lost.
 
 use super::{Tick, swept};
 use crate::app::App;
+use crate::cluster::Cluster;
 use crate::start::{ghost, session_info};
-use outlive_core::engine::{Input, LeaseInfo};
+use outlive_core::engine::{Engine, Input, LeaseInfo};
+use outlive_core::home::{Has, Homing};
 use outlive_core::{Holder, Reason, ReplicaId, State, WorkerId};
-use outlive_store::StoreError;
+use outlive_store::{StoreError, WorkerRow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,7 +30,7 @@ pub(super) async fn tick(app: Arc<App>) -> Result<Tick, StoreError> {
 /// Every open lease is watched; what nobody watches is, from now on.
 async fn leases(app: &Arc<App>) -> Result<Tick, StoreError> {
     let mut tick = Tick::default();
-    let Elsewhere { workers: foreign, mut nobody } = elsewhere(app).await?;
+    let Elsewhere { workers: foreign, mut nobody } = homes(app, &mut tick).await?;
     let mut cursor = None;
     loop {
         let page = app.store.leases_after(cursor, PAGE).await?;
@@ -94,18 +97,32 @@ struct Elsewhere {
     nobody: BTreeSet<ReplicaId>,
 }
 
-async fn elsewhere(app: &Arc<App>) -> Result<Elsewhere, StoreError> {
+/// Where the store has workers at home: what the engine does not know of that, it learns.
+async fn homes(app: &Arc<App>, tick: &mut Tick) -> Result<Elsewhere, StoreError> {
     let (mut elsewhere, mut after) = (Elsewhere::default(), None);
-    let Some(cluster) = &app.cluster else { return Ok(elsewhere) };
-    let known: BTreeSet<_> = cluster.rows().into_iter().map(|row| row.row.replica).collect();
+    let replicas = app.cluster.as_ref().map(Cluster::rows).unwrap_or_default();
+    let known: BTreeSet<_> = replicas.into_iter().map(|row| row.row.replica).collect();
     loop {
         let rows = app.store.workers(None, after, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(elsewhere) };
         after = Some(last.id);
-        for row in rows.iter().filter(|row| row.replica != app.replica && row.replica != NO_HOME) {
-            elsewhere.workers.insert(row.id);
-            if !known.is_empty() && !known.contains(&row.replica) {
-                elsewhere.nobody.insert(row.replica);
+        let has = |row: &WorkerRow, engine: &Engine| engine.home_seq(row.holder()).map_or(Has::Nothing, Has::Session);
+        let has: Vec<_> = app.driver.look(|engine| rows.iter().map(|row| has(row, engine)).collect());
+        for (row, has) in rows.iter().zip(has) {
+            let holder = row.holder();
+            // What is done follows from the row as it is after that look: of what ended before it, this one may be older.
+            if row.home().at(app.replica, holder, has) != Homing::Stay {
+                tracing::info!(%holder, ?has, home = %row.replica, home_seq = %row.home_seq, "its home was not known");
+                app.follow_home(holder, has).await;
+                tick.acted += 1;
+            }
+        }
+        if app.cluster.is_some() {
+            for row in rows.iter().filter(|row| row.replica != app.replica && row.replica != NO_HOME) {
+                elsewhere.workers.insert(row.id);
+                if !known.is_empty() && !known.contains(&row.replica) {
+                    elsewhere.nobody.insert(row.replica);
+                }
             }
         }
     }

@@ -52,11 +52,12 @@ pub(crate) async fn open(
     // Authenticated bytes count as hearing before any store work: a store that is slow now must not make this worker look dead.
     app.input(Input::Heard(holder, None));
     let proxied = crate::routes::echo::is_proxied(&headers, peer);
-    let Some(opened) = app.open_session(holder).await? else {
+    let Some(opening) = app.open_session(holder).await? else {
         return Err(app.not_current(holder).await);
     };
     let upgrade = upgrade.max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT).read_buffer_size(READ_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move {
+        let Some(opened) = opening.take() else { return };
         let leases = opened.leases.iter().filter_map(|row| app.lease_info(row)).collect();
         let info = session_info(&opened.worker, opened.home_seq, leases);
         let held = opened.leases.into_iter().map(|row| {

@@ -1,6 +1,7 @@
 //! A machine that was suspended, with the server on it. Its timers stood still meanwhile, its workers elsewhere did not: they gave
 //! their connections up and looked for another server. What the server finds when it wakes says nothing about anybody.
 
+use crate::opening::Opening;
 use crate::policies::support::{House, Worker, hours};
 use crate::start::session_info;
 use outlive_core::engine::{BeatInfo, CloseKind, ConnId, HeldInfo, Input};
@@ -13,7 +14,7 @@ const POLICY: &str = "[queues.work]\nlease_ttl = \"10s\"\n";
 async fn connected(house: &House, worker: &Worker) -> (Holder, ConnId) {
     let row = house.app.store.worker(worker.id.parse().unwrap()).await.unwrap().unwrap();
     let holder = row.holder();
-    let opened = house.app.open_session(holder).await.unwrap().unwrap();
+    let opened = house.app.open_session(holder).await.unwrap().and_then(Opening::take).unwrap();
     let (conn, messages) = house.app.driver.connect(Vec::new());
     // What it is told is read by nobody here, and its queue must not end.
     std::mem::forget(messages);

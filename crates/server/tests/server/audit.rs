@@ -7,7 +7,7 @@ use outlive_api::client::Client;
 use outlive_api::clock::SystemClock;
 use outlive_api::report::{OpName, WireItem};
 use outlive_api::runs::{NewRun, ReleaseBody, Run};
-use outlive_api::session::{Lease, ServerMessage};
+use outlive_api::session::{CloseReason, Lease, ServerMessage};
 use outlive_api::workers::WireLiveness;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{Millis, RunId, State};
@@ -374,4 +374,44 @@ async fn a_row_that_cannot_be_read_holds_up_nobody_and_is_told() {
     }
     named.sort_unstable();
     assert_eq!(named, ["audit", "due"], "each once, however often it ran");
+}
+
+/// No run leads there: nothing is claimed for it, and it holds nothing that anybody judges.
+#[tokio::test]
+async fn an_idle_worker_that_the_store_has_at_another_home_opens_a_session_again() {
+    for elsewhere in ["", ", replica = 77"] {
+        let store = Damaged::open().await;
+        let mut worker = Worker::connect(&store.world, "w").await;
+        worker.beat(1, &[]).await;
+        store.damage(&format!("UPDATE worker SET home_seq = home_seq + 1{elsewhere}"));
+        let told = async {
+            loop {
+                worker.beats(1, &[]).await;
+                if let Ok(Some(ServerMessage::Close { why, .. })) =
+                    tokio::time::timeout(Duration::from_millis(300), worker.next()).await
+                {
+                    return why;
+                }
+            }
+        };
+        let why = tokio::time::timeout(PATIENCE, told).await.expect("its end in time");
+        assert_eq!(why, CloseReason::Superseded);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_which_only_the_store_knows_is_known_and_ends_like_any_other() {
+    let store = Damaged::open().await;
+    *store.befalls.lock().unwrap() = Some(("open_session", 1, true));
+    let client = &store.world.client;
+    let registered = client.register(&registration("w", WireLiveness::Session)).await.unwrap();
+    let asked = client.with_token(&registered.session_token).session(registered.worker_id).await;
+    assert!(asked.is_err(), "its answer is lost");
+    let sessions = async |wanted| {
+        while client.server().await.unwrap().sessions != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, sessions(1)).await.expect("it is known in time");
+    tokio::time::timeout(PATIENCE, sessions(0)).await.expect("its silence ends it");
 }

@@ -2,6 +2,7 @@
 
 use super::LeaseRow;
 use outlive_core::class::WorkerProfile;
+use outlive_core::home::HomeRow;
 use outlive_core::{Holder, HomeSeq, Incarnation, Millis, Observed, ReplicaId, Wall, WorkerId};
 use uuid::Uuid;
 
@@ -99,6 +100,13 @@ impl WorkerRow {
     #[must_use]
     pub const fn holder(&self) -> Holder {
         Holder { worker: self.id, incarnation: self.incarnation }
+    }
+
+    /// Where it is at home.
+    #[must_use]
+    pub const fn home(&self) -> HomeRow {
+        let Self { incarnation, left, session_open: open, replica, home_seq, .. } = *self;
+        HomeRow { incarnation, left, open, replica, home_seq }
     }
 }
 

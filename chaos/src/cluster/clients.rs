@@ -2,6 +2,7 @@
 
 use super::check::Order;
 use super::stage::{CAPPED, Stage};
+use super::twin::Twin;
 use crate::load::watcher::{WATCHERS, watcher};
 use crate::load::{LOOK, Load, poller};
 use crate::read::Entry;
@@ -41,6 +42,8 @@ pub(super) struct Crowd {
     pub(super) load: Arc<Load>,
     binary: PathBuf,
     folder: PathBuf,
+    /// Commands are of the kind that takes longer than a lease.
+    outlasting: bool,
     /// What was asked for, by the request's number.
     pub(super) orders: RefCell<BTreeMap<u64, Order>>,
     pub(super) followed: RefCell<Vec<(RunId, Vec<Entry>)>>,
@@ -50,8 +53,9 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn new(stage: &Stage) -> Rc<Self> {
+    pub(super) fn new(stage: &Stage, twins: &[Twin]) -> Rc<Self> {
         Rc::new(Self {
+            outlasting: twins.contains(&Twin::NeverFreezes),
             load: Arc::new(Load::new(stage.client.clone())),
             binary: stage.house.binary.clone(),
             folder: stage.house.folder.clone(),
@@ -125,7 +129,7 @@ impl Crowd {
         let what = rng.below(8);
         let (lines, every) = match what {
             0..=2 => (8 + rng.below(20), 50 + rng.below(100)),
-            3 => (80, 200 + rng.below(80)),
+            3.. if what == 3 || self.outlasting => (80, 200 + rng.below(80)),
             _ => (8 + rng.below(40), 20 + rng.below(180)),
         };
         let order = Order {

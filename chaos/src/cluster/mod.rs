@@ -119,7 +119,7 @@ async fn carry_out(plan: &Plan, folder: &Path) -> Result<Report, String> {
     std::fs::create_dir(folder.join("runs")).map_err(|error| format!("no folder: {error}"))?;
     let stage = Rc::new(Stage::set(plan, folder, &mut rng).await?);
     let (looks, looking) = sampler::start(&stage);
-    let crowd = Crowd::new(&stage);
+    let crowd = Crowd::new(&stage, &plan.twins);
     let tasks = crowd.start(&mut rng);
     stage.until("there is load", async |_| crowd.load.created() >= WARM).await?;
     let begun = nanos();

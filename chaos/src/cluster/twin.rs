@@ -7,7 +7,7 @@ use outlive_core::policy::{OnIsolation, QueuePolicy};
 /// What is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Twin {
-    /// Work whose trust has run out goes on: two attempts execute at once. Leases are short, so that many runs outlast one.
+    /// Work whose trust has run out goes on: two attempts execute at once. Leases are short and commands long, so that many outlast one.
     NeverFreezes,
     /// The queue with a limit has none.
     NoLimit,

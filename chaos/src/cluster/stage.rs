@@ -19,7 +19,7 @@ use outlive_api::clock::{SystemClock, nanos};
 use outlive_core::clock::Clock as _;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::{Incarnation, Wall};
-use outlive_pg_private::{Bouncer, Options, Redis, Server};
+use outlive_pg_private::{Bouncer, Options, Redis, Server, Signed, signed_for};
 use rustix::process::Signal;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -110,10 +110,10 @@ impl Store {
         let mut options = Options { settings: vec![format!("max_connections = {CONNECTIONS}")], tls: None };
         let mut query = String::new();
         if plan.tls {
-            let (certificate, key, authority) = certificate().map_err(said("no certificate"))?;
+            let Signed { cert, key, authority } = signed_for(&["127.0.0.1", "localhost"])?;
             let file = folder.join("authority.pem");
             std::fs::write(&file, authority).map_err(said("no certificate"))?;
-            options.tls = Some((certificate, key));
+            options.tls = Some((cert, key));
             query = format!("?sslmode=verify-full&sslrootcert={}", file.display());
         }
         let pgbouncer = plan.pgbouncer;
@@ -129,18 +129,6 @@ impl Store {
     fn port(&self) -> u16 {
         self.bouncer.as_ref().map_or_else(|| self.server.port(), Bouncer::port)
     }
-}
-
-/// A certificate for this machine, its key, and the authority that signed it.
-fn certificate() -> Result<(String, String, String), rcgen::Error> {
-    let authority_key = rcgen::KeyPair::generate()?;
-    let mut authority = rcgen::CertificateParams::new(Vec::new())?;
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let signed = authority.self_signed(&authority_key)?;
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate()?;
-    let own = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-    Ok((own.signed_by(&key, &issuer)?.pem(), key.serialize_pem(), signed.pem()))
 }
 
 pub(super) fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String + '_ {

@@ -2,7 +2,7 @@
 
 use outlive_core::{Holder, Incarnation, WorkerId};
 use outlive_liveness_redis::Redis as Exchange;
-use outlive_pg_private::Redis;
+use outlive_pg_private::{Redis, Signed, signed_for};
 use outlive_store::Liveness as _;
 use uuid::Uuid;
 
@@ -85,23 +85,10 @@ async fn who_is_not_let_in_knows_nothing() {
     exchange.check(&holders(1)).await.unwrap_err();
 }
 
-/// A certificate for `localhost`, its key, and the authority that signed it.
-fn certificate() -> (String, String, String) {
-    let authority_key = rcgen::KeyPair::generate().expect("a key");
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_cert = authority.self_signed(&authority_key).expect("a certificate");
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let cert = own.signed_by(&key, &issuer).expect("a certificate");
-    (cert.pem(), key.serialize_pem(), authority_cert.pem())
-}
-
 #[tokio::test]
 async fn over_tls_only_a_redis_with_a_certificate_for_its_name_is_believed() {
-    let (cert, key, authority) = certificate();
-    let (_, _, stranger) = certificate();
+    let Signed { cert, key, authority } = signed_for(&["localhost"]).unwrap();
+    let stranger = signed_for(&["localhost"]).unwrap().authority;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -17,8 +17,11 @@
 //! | `database` | databases on it, each for one test; where tests find a shared server |
 //! | `bouncer` | a pgbouncer in front of it |
 //! | `redis` | a Redis, for the liveness exchange |
+//! | `certificate` | certificates for those that speak TLS (a feature of that name) |
 
 mod bouncer;
+#[cfg(feature = "certificate")]
+mod certificate;
 mod database;
 mod keeper;
 mod programs;
@@ -26,6 +29,8 @@ mod redis;
 mod server;
 
 pub use bouncer::Bouncer;
+#[cfg(feature = "certificate")]
+pub use certificate::{Signed, signed_for};
 pub use database::{Database, SHARED, Template, shared};
 pub use redis::Redis;
 pub use server::{Options, Server, sql as ask};

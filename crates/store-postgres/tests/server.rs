@@ -5,7 +5,7 @@ mod support;
 use outlive_core::Json;
 use outlive_core::class::MatchClass;
 use outlive_core::clock::SimClock;
-use outlive_pg_private::{Bouncer, Database, Options as ServerOptions, Server, shared};
+use outlive_pg_private::{Bouncer, Database, Options as ServerOptions, Server, Signed, shared, signed_for};
 use outlive_store::{Catalog, Exchange, Runs, StoreError};
 use outlive_store_postgres::{Options, PostgresStore, Time, examine};
 use outlive_store_tests::{self as topics, Built, World};
@@ -24,23 +24,10 @@ fn refusal(url: &str) -> String {
     }
 }
 
-/// A certificate for `localhost`, its key, and the authority that signed it.
-fn certificate() -> (String, String, String) {
-    let authority_key = rcgen::KeyPair::generate().expect("a key");
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_cert = authority.self_signed(&authority_key).expect("a certificate");
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let cert = own.signed_by(&key, &issuer).expect("a certificate");
-    (cert.pem(), key.serialize_pem(), authority_cert.pem())
-}
-
 #[test]
 fn tls_is_what_the_url_says_on_every_connection() {
-    let (cert, key, authority) = certificate();
-    let (_, _, stranger) = certificate();
+    let Signed { cert, key, authority } = signed_for(&["localhost"]).unwrap();
+    let stranger = signed_for(&["localhost"]).unwrap().authority;
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

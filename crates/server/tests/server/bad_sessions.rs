@@ -6,7 +6,13 @@ use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::session::{CloseReason, ServerMessage};
 use outlive_api::workers::{Register, WireLiveness};
 use outlive_core::State;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+fn frame(text: &[u8], kind: Data, last: bool) -> Message {
+    Message::Frame(Frame::message(Bytes::copy_from_slice(text), OpCode::Data(kind), last))
+}
 
 async fn session(world: &World, name: &str) -> outlive_api::client::socket::SessionSocket {
     let registered = world.client.register(&registration(name, WireLiveness::Session)).await.unwrap();
@@ -56,18 +62,18 @@ async fn garbage_ends_its_session_with_a_word_and_no_other() {
     }
     // What is no WebSocket text, and what is larger than any message, ends it too.
     let mut bad = session(&world, "bad-utf8").await;
-    bad.send(Message::Frame(tokio_tungstenite::tungstenite::protocol::frame::Frame::message(
-        Bytes::from_static(b"\xff\xff"),
-        tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode::Data(
-            tokio_tungstenite::tungstenite::protocol::frame::coding::Data::Text,
-        ),
-        true,
-    )))
-    .await
-    .unwrap();
+    bad.send(frame(b"\xff\xff", Data::Text, true)).await.unwrap();
     end(&mut bad).await;
     let mut bad = session(&world, "bad-size").await;
     let _ = bad.send(Message::text("x".repeat(17 << 20))).await;
+    end(&mut bad).await;
+    let mut bad = session(&world, "bad-frames").await;
+    let mut sent = bad.send(frame(b"x", Data::Text, false)).await;
+    for _ in 0..17 {
+        if sent.is_ok() {
+            sent = bad.send(frame(&vec![b'x'; 1 << 20], Data::Continue, false)).await;
+        }
+    }
     end(&mut bad).await;
     good.beat(1, &[&lease]).await;
     assert_eq!(good.report(vec![WireItem::bare(OpName::Complete, Some(lease.lease()))]).await, [WireResult::Ok]);

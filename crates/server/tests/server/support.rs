@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use outlive_api::client::Client;
-use outlive_api::client::socket::SessionSocket;
+use outlive_api::client::socket::{SessionSocket, frames};
 use outlive_api::session::{Beat, Held, Lease, ServerMessage, WorkerMessage};
 use outlive_api::workers::{Register, Registered, WireLiveness};
 use outlive_core::Json;
@@ -94,8 +94,9 @@ impl Worker {
     }
 
     pub(crate) async fn say(&mut self, message: &WorkerMessage) {
-        let text = serde_json::to_string(message).expect("serialises");
-        self.socket.send(Message::text(text)).await.expect("sent");
+        for frame in frames(message) {
+            self.socket.send(frame).await.expect("sent");
+        }
     }
 
     pub(crate) async fn raw(&mut self, text: &str) {

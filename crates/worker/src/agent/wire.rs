@@ -5,7 +5,7 @@ use super::types::Conn;
 use crate::config::AgentError;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use outlive_api::client::socket::SessionSocket;
+use outlive_api::client::socket::{SessionSocket, frames};
 use outlive_api::client::{Client, ClientError};
 use outlive_api::session::{ServerMessage, WorkerMessage};
 use outlive_api::workers::{Register, Registered};
@@ -148,15 +148,15 @@ async fn read(conn: Conn, mut stream: SplitStream<SessionSocket>, happenings: mp
 
 /// Ends quietly: the reader notices the end of the connection, and tells it.
 async fn write(mut sink: SplitSink<SessionSocket, Message>, mut unwritten: mpsc::Receiver<WorkerMessage>) {
-    let text = |message: &WorkerMessage| Message::text(serde_json::to_string(message).unwrap_or_default());
-    while let Some(message) = unwritten.recv().await {
-        if sink.feed(text(&message)).await.is_err() {
-            return;
-        }
-        while let Ok(message) = unwritten.try_recv() {
-            if sink.feed(text(&message)).await.is_err() {
-                return;
+    while let Some(first) = unwritten.recv().await {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            for frame in frames(&message) {
+                if sink.feed(frame).await.is_err() {
+                    return;
+                }
             }
+            next = unwritten.try_recv().ok();
         }
         if sink.flush().await.is_err() {
             return;

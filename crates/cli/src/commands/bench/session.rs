@@ -4,7 +4,7 @@
 use crate::exit::Failure;
 use futures_util::{SinkExt as _, StreamExt as _};
 use outlive_api::client::Client;
-use outlive_api::client::socket::SessionSocket;
+use outlive_api::client::socket::{SessionSocket, frames};
 use outlive_api::clock::nanos;
 use outlive_api::report::{OpName, WireItem, WireResult};
 use outlive_api::session::{Beat, Held, Lease, ServerMessage, WorkerMessage};
@@ -201,8 +201,10 @@ impl Session {
     }
 
     async fn say(&mut self, message: &WorkerMessage) -> Option<()> {
-        let text = serde_json::to_string(message).ok()?;
-        self.socket.send(Message::Text(text.into())).await.ok()
+        for frame in frames(message) {
+            self.socket.feed(frame).await.ok()?;
+        }
+        self.socket.flush().await.ok()
     }
 
     async fn beat(&mut self, timer: bool) -> Option<()> {

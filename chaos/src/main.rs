@@ -20,7 +20,7 @@ enum What {
     /// Kills the server again and again; everything that was acknowledged must be there
     Store {
         /// The built binary `outlive`
-        #[arg(long)]
+        #[arg(long, value_parser = program)]
         binary: PathBuf,
         /// How often
         #[arg(long, default_value_t = 50)]
@@ -35,7 +35,7 @@ enum What {
     /// Replicas over a PostgreSQL of their own, and 20 workers, fail under load; everything that was seen is checked at the end
     Cluster {
         /// The built binary `outlive`
-        #[arg(long)]
+        #[arg(long, value_parser = program)]
         binary: PathBuf,
         /// For how long; 0: everything is done once
         #[arg(long, default_value_t = 10)]
@@ -56,7 +56,7 @@ enum What {
     /// Stops, cuts, starves and kills around live runs; nobody who lives may be taken for dead, and nothing may run twice at once
     Liveness {
         /// The built binary `outlive`
-        #[arg(long)]
+        #[arg(long, value_parser = program)]
         binary: PathBuf,
         /// One of: server-stopped, agents-stopped, cut, cut-proxied, clock, starved, store, storm, silent-host (default: all)
         #[arg(long)]
@@ -71,6 +71,12 @@ enum What {
         #[arg(long)]
         keep: bool,
     },
+}
+
+/// A program by its whole path: workers start it in folders of their own.
+fn program(path: &str) -> Result<PathBuf, String> {
+    let whole = std::fs::canonicalize(path).map_err(|error| error.to_string())?;
+    if whole.is_file() { Ok(whole) } else { Err("this is not a file".to_owned()) }
 }
 
 fn main() -> ExitCode {

@@ -1,9 +1,10 @@
 // Jobs that do nothing, all queued before; prints how many are finished in a second, from the start of the worker to the last.
-// node graphile-worker.mjs URL JOBS
+// node graphile-worker.mjs URL JOBS [batches]      batches: it also collects completions, and asks for them in one statement
 import { makeWorkerUtils, run, Logger } from "graphile-worker";
 import pg from "pg";
 
 const [connectionString, count] = [process.argv[2], Number(process.argv[3])];
+const completions = process.argv[4] === "batches" ? { completeJobBatchDelay: 0, failJobBatchDelay: 0 } : {};
 const quiet = new Logger(() => () => {});
 
 const utils = await makeWorkerUtils({ connectionString, logger: quiet });
@@ -32,10 +33,8 @@ const runner = await run({
       connectionString,
       concurrentJobs: 24,
       maxPoolSize: 25,
-      // As its own performance test has it: fetch 500 at once, complete in batches.
       localQueue: { size: 500, ttl: 60_000 },
-      completeJobBatchDelay: 0,
-      failJobBatchDelay: 0,
+      ...completions,
     },
   },
 });

@@ -49,17 +49,25 @@ fi
 
 psql -X -q -A -t "$url" -c "SELECT 'PostgreSQL ' || current_setting('server_version') || ', synchronous_commit ' || current_setting('synchronous_commit')"
 echo "$("$outlive" --version), graphile-worker $(cd "$folder" && npm ls --parseable --long --depth 0 graphile-worker | sed 's/.*@//'), node $("$node" --version)"
+# Its local queue alone, and with completions in batches, too, as its own performance test has it.
+peer() {
+  database=peer_$$_$round
+  psql -X -q "$url" -c "CREATE DATABASE $database"
+  (cd "$folder" && "$node" graphile-worker.mjs "$(echo "$url" | sed "s|/[^/]*$|/$database|")" "$jobs" "$1") >>"$folder/$2"
+  psql -X -q "$url" -c "DROP DATABASE $database WITH (FORCE)"
+}
+
 for round in 1 2 3; do
   "$outlive" bench throughput --backlog --runs "$jobs" --store "$url" -o json >"$folder/outlive.json"
   node -e 'const m = JSON.parse(require("fs").readFileSync(process.argv[1])); console.log(m.runs_per_second.toFixed(0))' \
     "$folder/outlive.json" >>"$folder/outlive"
-  database=peer_$$_$round
-  psql -X -q "$url" -c "CREATE DATABASE $database"
-  (cd "$folder" && "$node" graphile-worker.mjs "$(echo "$url" | sed "s|/[^/]*$|/$database|")" "$jobs") >>"$folder/graphile"
-  psql -X -q "$url" -c "DROP DATABASE $database WITH (FORCE)"
-  echo "round $round: Outlive $(tail -1 "$folder/outlive") /s, Graphile Worker $(tail -1 "$folder/graphile") /s"
+  peer "" plain
+  peer batches batches
+  echo "round $round: Outlive $(tail -1 "$folder/outlive") /s, Graphile Worker $(tail -1 "$folder/plain") /s, with completions in batches $(tail -1 "$folder/batches") /s"
 done
 
-middle() { sort -n "$1" | sed -n 2p; }
-ratio=$(node -p "($(middle "$folder/outlive") / $(middle "$folder/graphile")).toFixed(2)")
-echo "middle of three: Outlive $(middle "$folder/outlive") /s, Graphile Worker $(middle "$folder/graphile") /s; ratio $ratio (aim: 2 or more)"
+middle() { sort -n "$folder/$1" | sed -n 2p; }
+ratio() { node -p "($(middle outlive) / $(middle "$1")).toFixed(2)"; }
+echo "middle of three: Outlive $(middle outlive) /s"
+echo "  Graphile Worker, local queue of 500: $(middle plain) /s; ratio $(ratio plain) (aim: 2 or more)"
+echo "  and completions in batches: $(middle batches) /s; ratio $(ratio batches)"

@@ -129,19 +129,8 @@ pub(crate) async fn prefetch(tx: &mut Tx<'_>, orders: &[&ClaimOrder]) -> Done<()
         return Ok(());
     }
     tx.ready.fill(tx.conn, &wanted).await?;
-    let mut likely: BTreeSet<(ClassId, Place)> = BTreeSet::new();
-    for order in orders {
-        let classes: Vec<ClassId> = order.classes.iter().copied().filter(|class| plain.contains(class)).collect();
-        for _ in 0..order.max {
-            let first = |class: &ClassId| {
-                let runs = &tx.ready.pool(*class)?.runs;
-                runs.keys().find(|place| !likely.contains(&(*class, **place))).map(|place| (*place, *class))
-            };
-            let Some((place, class)) = classes.iter().filter_map(first).min() else { break };
-            likely.insert((class, place));
-        }
-    }
-    let likely: Vec<(ClassId, Place)> = likely.into_iter().collect();
+    let asked = orders.iter().map(|order| (order.classes.as_slice(), order.max as usize));
+    let likely = tx.ready.first_in_line(&plain, asked);
     tx.lock_ready(&likely).await?;
     let seqs: Vec<i64> = likely.iter().map(|(_, place)| place.1).filter(|s| tx.loaded.runs.contains_key(s)).collect();
     tx.load_bodies(&seqs).await

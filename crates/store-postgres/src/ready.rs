@@ -5,7 +5,8 @@ use crate::fault::Done;
 use crate::sql;
 use crate::value::{get, query, values_of};
 use outlive_core::ClassId;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use tokio_postgres::Client;
 
 /// Rank and row.
@@ -84,10 +85,67 @@ impl Ready {
         }
     }
 
+    /// What orders take of some of the classes, one after the other, if nothing but rank decides: each names its classes, and how
+    /// much it takes. Goes through each line once, however many orders there are.
+    pub(crate) fn first_in_line<'o>(
+        &self,
+        classes: &BTreeSet<ClassId>,
+        orders: impl Iterator<Item = (&'o [ClassId], usize)>,
+    ) -> Vec<(ClassId, Place)> {
+        let line = |class: &ClassId| Some((*class, self.0.get(class)?.runs.keys().copied().peekable()));
+        let mut lines: HashMap<ClassId, _> = classes.iter().filter_map(line).collect();
+        let mut taken = Vec::new();
+        for (named, most) in orders {
+            let mut firsts = BinaryHeap::new();
+            for class in named {
+                let first = lines.get_mut(class).and_then(|line| line.peek().copied());
+                firsts.extend(first.map(|place| Reverse((place, *class))));
+            }
+            for _ in 0..most {
+                let Some(Reverse((place, class))) = firsts.pop() else { break };
+                let Some(line) = lines.get_mut(&class) else { continue };
+                // Not if the order names the class twice.
+                if line.next_if_eq(&place).is_some() {
+                    taken.push((class, place));
+                    firsts.extend(line.peek().map(|next| Reverse((*next, class))));
+                }
+            }
+        }
+        taken
+    }
+
     /// Somebody else is at it.
     pub(crate) fn pass_over(&mut self, class: ClassId, place: Place) {
         if let Some(pool) = self.0.get_mut(&class) {
             pool.runs.remove(&place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ClassId = ClassId(1);
+    const B: ClassId = ClassId(2);
+    const SHUT: ClassId = ClassId(3);
+
+    fn ready(lines: &[(ClassId, &[Place])]) -> Ready {
+        let pool = |places: &[Place]| Pool { runs: places.iter().map(|p| (*p, None)).collect(), ..Pool::default() };
+        Ready(lines.iter().map(|(class, places)| (*class, pool(places))).collect())
+    }
+
+    #[test]
+    fn orders_take_by_rank_over_their_classes_and_nothing_twice() {
+        let ready = ready(&[(A, &[(1, 10), (3, 11), (5, 12)]), (B, &[(2, 20), (4, 21)]), (SHUT, &[(0, 30)])]);
+        let open = BTreeSet::from([A, B]);
+        let take = |orders: &[(&[ClassId], usize)]| {
+            let taken = ready.first_in_line(&open, orders.iter().copied());
+            taken.into_iter().map(|(_, (_, seq))| seq).collect::<Vec<_>>()
+        };
+        assert_eq!(take(&[(&[A, B, SHUT], 3)]), [10, 20, 11]);
+        assert_eq!(take(&[(&[B], 1), (&[A, B], 2), (&[A], 5)]), [20, 10, 11, 12]);
+        assert_eq!(take(&[(&[A, A], 9), (&[SHUT], 9), (&[B, A], 9)]), [10, 11, 12, 20, 21]);
+        assert_eq!(take(&[(&[A], 0)]), [0_i64; 0]);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::fault::{Done, Fault};
 use crate::reader::Reader;
-use crate::rows::{detail, from_text, readable, readable_by_seq, run_by_id, run_page, runs_by_seq, slot_of};
+use crate::rows::{from_text, read_detail, readable, readable_by_seq, run_by_id, runs_by_seq, slot_of};
 use crate::sql;
 use crate::value::{column, get, plain, query, single, values_of};
 use outlive_core::class::MatchClass;
@@ -13,10 +13,14 @@ use outlive_core::options::RunOptions;
 use outlive_core::run::Run;
 use outlive_core::{ClassId, Json, RunId, State, Wall};
 use outlive_store::{Page, RunQuery, RunRow};
+use std::collections::HashMap;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Rows that one page looks at.
 const SCAN: u32 = 5_000;
+/// Rows of them that are read in one go, at least.
+const CHUNK: usize = 64;
 /// Digits of an id from which on its index is narrower than the table: the first ten are its time in quarter seconds.
 const NARROW_PREFIX: usize = 10;
 
@@ -29,8 +33,28 @@ pub(crate) async fn get_run(reader: &Reader<'_>, namespace: &str, id: RunId) -> 
 
 /// A run's row with its detail.
 pub(crate) async fn run_row(reader: &Reader<'_>, run: Run) -> Done<RunRow> {
-    let rows = query(reader.conn(), sql::INPUT_GET, values_of![run.seq]).await?;
-    let body = rows.first().ok_or_else(|| Fault::damaged(format!("run {} has no input", run.id)))?;
+    let missing = Fault::damaged(format!("run {} has no input", run.id));
+    run_rows(reader, vec![run]).await?.pop().unwrap_or(Err(missing))
+}
+
+/// The same of many, in their order, asked in one go. Each may be unreadable by itself.
+pub(crate) async fn run_rows(reader: &Reader<'_>, runs: Vec<Run>) -> Done<Vec<Done<RunRow>>> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
+    let rows = query(reader.conn(), sql::RUN_REST, values_of![seqs]).await?;
+    let rests = rows.iter().map(|row| Ok((get::<i64>(row, 0)?, row))).collect::<Done<HashMap<_, _>>>()?;
+    let mut all = Vec::with_capacity(runs.len());
+    for run in runs {
+        let rest = rests.get(&run.seq).copied();
+        all.push(with_rest(reader, run, rest).await);
+    }
+    Ok(all)
+}
+
+async fn with_rest(reader: &Reader<'_>, run: Run, rest: Option<&Row>) -> Done<RunRow> {
+    let rest = rest.ok_or_else(|| Fault::damaged(format!("run {} has no input", run.id)))?;
     let worker_name = match run.holder {
         Some(holder) => Some(reader.worker_name(holder.worker).await?),
         None => None,
@@ -44,9 +68,9 @@ pub(crate) async fn run_row(reader: &Reader<'_>, run: Run) -> Done<RunRow> {
     Ok(RunRow {
         cancel_requested_at: cancel_requested_at.map(Wall),
         class: reader.class(run.class).await?.class,
-        input: Json::parse(get(body, 0)?)?,
-        options: from_text(get(body, 1)?)?.unwrap_or_default(),
-        detail: detail(reader.conn(), run.seq).await?,
+        input: Json::parse(get(rest, 1)?)?,
+        options: from_text(get(rest, 2)?)?.unwrap_or_default(),
+        detail: read_detail(rest, 3)?,
         worker_name,
         run,
     })
@@ -56,32 +80,39 @@ pub(crate) async fn run_row(reader: &Reader<'_>, run: Run) -> Done<RunRow> {
 pub(crate) async fn overdue(reader: &Reader<'_>, now: Option<Wall>, limit: u32) -> Done<Vec<RunRow>> {
     let rows = query(reader.conn(), sql::RUN_OVERDUE, values_of![now.map(|at| at.0), i64::from(limit)]).await?;
     let seqs = rows.iter().map(|row| get(row, 0)).collect::<Done<Vec<i64>>>()?;
-    let mut all = Vec::with_capacity(seqs.len());
-    for run in readable_by_seq(reader.conn(), seqs).await? {
-        all.extend(readable(run.seq, run_row(reader, run).await)?);
+    let runs = readable_by_seq(reader.conn(), seqs).await?;
+    let seqs: Vec<i64> = runs.iter().map(|run| run.seq).collect();
+    let mut all = Vec::with_capacity(runs.len());
+    for (seq, row) in seqs.into_iter().zip(run_rows(reader, runs).await?) {
+        all.extend(readable(seq, row)?);
     }
     Ok(all)
 }
 
 pub(crate) async fn list(reader: &Reader<'_>, wanted: &RunQuery) -> Done<Page<RunRow>> {
     let limit = wanted.limit.clamp(1, SCAN) as usize;
-    let before = wanted.cursor.unwrap_or(i64::MAX);
-    let scanned = candidates(reader, wanted, before).await?;
+    let scanned = candidates(reader, wanted, wanted.cursor.unwrap_or(i64::MAX)).await?;
     let full = scanned.len() >= SCAN as usize;
-    let last = scanned.last().map(|run| run.seq);
+    let last = scanned.last().copied();
     let mut rows: Vec<RunRow> = Vec::new();
-    for run in scanned {
-        if rows.len() == limit {
-            let next = rows.last().map(|row| row.run.seq);
-            return Ok(Page { rows, next });
+    for some in scanned.chunks(limit.max(CHUNK)) {
+        let mut runs = Vec::new();
+        for run in runs_by_seq(reader.conn(), some.to_vec()).await? {
+            if matches_row(wanted, &run, &reader.class(run.class).await?.class) {
+                runs.push(run);
+            }
         }
-        let class = reader.class(run.class).await?.class;
-        if !matches_row(wanted, &run, &class) {
-            continue;
-        }
-        let row = run_row(reader, run).await?;
-        if matches_rest(wanted, &row) {
+        for row in run_rows(reader, runs).await? {
+            let row = row?;
+            if !matches_rest(wanted, &row) {
+                continue;
+            }
+            let seq = row.run.seq;
             rows.push(row);
+            if rows.len() == limit {
+                let more = full || last != Some(seq);
+                return Ok(Page { rows, next: more.then_some(seq) });
+            }
         }
     }
     Ok(Page { rows, next: last.filter(|_| full) })
@@ -90,35 +121,31 @@ pub(crate) async fn list(reader: &Reader<'_>, wanted: &RunQuery) -> Done<Page<Ru
 /// Ready runs of a class, in the order of claims.
 pub(crate) async fn first_in_line(reader: &Reader<'_>, class: ClassId, limit: u32) -> Done<Vec<RunRow>> {
     let line = column(reader.conn(), sql::READY_PAGE, values_of![class.0, i64::from(limit.min(SCAN))]).await?;
-    let mut rows = Vec::new();
-    for run in runs_by_seq(reader.conn(), line).await? {
-        rows.push(run_row(reader, run).await?);
-    }
-    Ok(rows)
+    let runs = runs_by_seq(reader.conn(), line).await?;
+    run_rows(reader, runs).await?.into_iter().collect()
 }
 
 /// Rows below the cursor, newest first, out of the best index.
-async fn candidates(reader: &Reader<'_>, wanted: &RunQuery, before: i64) -> Done<Vec<Run>> {
+async fn candidates(reader: &Reader<'_>, wanted: &RunQuery, before: i64) -> Done<Vec<i64>> {
     let (conn, scan) = (reader.conn(), i64::from(SCAN));
-    let rows = if let Some(parent) = wanted.parent {
-        column(conn, sql::CHILDREN, values_of![parent.0, before, scan]).await?
+    if let Some(parent) = wanted.parent {
+        column(conn, sql::CHILDREN, values_of![parent.0, before, scan]).await
     } else if let Some(subject) = &wanted.subject {
-        column(conn, sql::SUBJECT_PAGE, values_of![slot_of(&wanted.namespace, subject), before, scan]).await?
+        column(conn, sql::SUBJECT_PAGE, values_of![slot_of(&wanted.namespace, subject), before, scan]).await
     } else if let Some((name, value)) = &wanted.tag {
-        column(conn, sql::TAG_PAGE, values_of![plain(name), plain(value), before, scan]).await?
+        column(conn, sql::TAG_PAGE, values_of![plain(name), plain(value), before, scan]).await
     } else if let Some((low, high)) = wanted.id_prefix.as_deref().and_then(id_range) {
         let mut rows: Vec<i64> = column(conn, sql::RUN_ID_RANGE, values_of![low, high, scan]).await?;
         rows.sort_unstable_by(|a, b| b.cmp(a));
         rows.retain(|&seq| seq < before);
-        rows
+        Ok(rows)
     } else if !wanted.states.is_empty() && wanted.states.iter().all(|state| state.is_leased()) {
-        column(conn, sql::LEASED_PAGE, values_of![before, scan]).await?
+        column(conn, sql::LEASED_PAGE, values_of![before, scan]).await
     } else if wanted.states == [State::Held] {
-        column(conn, sql::HELD_PAGE, values_of![before, scan]).await?
+        column(conn, sql::HELD_PAGE, values_of![before, scan]).await
     } else {
-        return run_page(conn, sql::RUN_PAGE, before, SCAN).await;
-    };
-    runs_by_seq(conn, rows).await
+        column(conn, sql::RUN_SEQ_PAGE, values_of![before, scan]).await
+    }
 }
 
 /// The first and last id with a prefix that is long enough to be worth a range.

@@ -53,6 +53,8 @@ const SEEKS: &[(&str, &str)] = &[
     ("run_due", "run_due"),
     ("run_overdue", "run_overdue"),
     ("lease_body", "run_input_pkey"),
+    ("run_rest", "run_input_pkey"),
+    ("run_seq_page", "run_pkey"),
     ("means", "run_input_pkey"),
     ("leases_of", "run_leased"),
     ("leases_after", "run_leased"),

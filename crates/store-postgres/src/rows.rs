@@ -155,11 +155,6 @@ pub(crate) async fn runs_by_seq(conn: &Client, rows: Vec<i64>) -> Done<Vec<Run>>
     Ok(runs)
 }
 
-/// A page of runs out of a statement with the run's columns.
-pub(crate) async fn run_page(conn: &Client, sql: &'static str, from: i64, limit: u32) -> Done<Vec<Run>> {
-    read_runs(&query(conn, sql, values_of![from, i64::from(limit)]).await?)
-}
-
 pub(crate) async fn attempt(conn: &Client, seq: i64, epoch: Epoch) -> Done<Option<Attempt>> {
     let rows = query(conn, sql::ATTEMPT_GET, values_of![seq, epoch.0]).await?;
     rows.first().map(read_attempt).transpose()
@@ -203,18 +198,17 @@ pub(crate) async fn events(conn: &Client, seq: i64) -> Done<Vec<Event>> {
     query(conn, sql::EVENT_ALL, values_of![seq]).await?.iter().map(read).collect()
 }
 
-pub(crate) async fn detail(conn: &Client, seq: i64) -> Done<Detail> {
-    let rows = query(conn, sql::DETAIL_GET, values_of![seq]).await?;
-    let Some(row) = rows.first() else { return Ok(Detail::default()) };
+/// A run's detail, out of the columns from `i` on; all of them are NULL if there is none.
+pub(crate) fn read_detail(row: &Row, i: usize) -> Done<Detail> {
     Ok(Detail {
-        checkpoint: json(get(row, 0)?)?,
-        progress: from_text::<Progress>(get(row, 1)?)?,
-        result: json(get(row, 2)?)?,
-        error: from_text(get(row, 3)?)?,
-        exit: from_text(get(row, 4)?)?,
-        note: get(row, 5)?,
-        resume_data: json(get(row, 6)?)?.filter(|data| !data.is_null()),
-        reason_detail: json(get(row, 7)?)?,
+        checkpoint: json(get(row, i)?)?,
+        progress: from_text::<Progress>(get(row, i + 1)?)?,
+        result: json(get(row, i + 2)?)?,
+        error: from_text(get(row, i + 3)?)?,
+        exit: from_text(get(row, i + 4)?)?,
+        note: get(row, i + 5)?,
+        resume_data: json(get(row, i + 6)?)?.filter(|data| !data.is_null()),
+        reason_detail: json(get(row, i + 7)?)?,
     })
 }
 

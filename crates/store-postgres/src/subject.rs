@@ -5,7 +5,7 @@
 
 use crate::db::Op;
 use crate::fault::{Answer, Done, Fault};
-use crate::list::run_row;
+use crate::list::run_rows;
 use crate::reader::Reader;
 use crate::rows::{known, runs_by_seq, slot_of};
 use crate::sql;
@@ -171,10 +171,8 @@ pub(crate) async fn read(reader: &Reader<'_>, namespace: &str, subject: &str, li
     let subject = rows.first().map(read_row).transpose()?.map(|(_, subject)| subject).unwrap_or_default();
     let most = i64::from(limit.min(SHOWN));
     let rows = column(reader.conn(), sql::SUBJECT_ACTIVE, values_of![name.as_str(), most]).await?;
-    let mut active = Vec::new();
-    for run in runs_by_seq(reader.conn(), rows).await? {
-        active.push(run_row(reader, run).await?);
-    }
+    let runs = runs_by_seq(reader.conn(), rows).await?;
+    let active = run_rows(reader, runs).await?.into_iter().collect::<Done<_>>()?;
     Ok(SubjectRow { subject, active })
 }
 

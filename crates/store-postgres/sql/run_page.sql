@@ -1,7 +1,0 @@
-SELECT
-    seq, id, class, queue, state, blocked, rank, priority, epoch, failures, losses, losses_in_row, outcome,
-    reason, created_at, queued_at, due_at, claimed_at, started_at, finished_at, lease_observed, worker,
-    incarnation, closed_by, output_next, output_seq, output_bytes, output_marker, slot, key, recovery, terms,
-    subjects, begun_observed
-FROM run
-WHERE seq < $1 ORDER BY seq DESC LIMIT $2

@@ -1,0 +1,1 @@
+SELECT seq FROM run WHERE seq < $1 ORDER BY seq DESC LIMIT $2

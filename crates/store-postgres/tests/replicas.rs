@@ -351,6 +351,25 @@ fn a_report_about_a_run_that_another_replica_has_changed_is_decided_on_the_run_a
             assert!(matches!(said, ItemResult::Fenced { .. }), "{said:?}");
             assert_eq!(state(id).await, State::Queued);
         }
+
+        // One of many that end alike.
+        let class = cluster.class("many", QueuePolicy::default()).await;
+        home.create((0..40).map(|_| cluster.draft(&class)).collect()).await;
+        let held = home.claim(&class, 40).await;
+        let leases: Vec<LeaseRef> = held.iter().map(|h| LeaseRef { run_id: h.run.id, epoch: h.run.epoch }).collect();
+        assert_eq!(leases.len(), 40);
+        let lost = other.store.lose(taken(home.holder, leases[7])).await.expect("a verdict").lost;
+        assert_eq!(lost, [leases[7]]);
+        assert_eq!(other.claim(&class, 1).await[0].run.id, leases[7].run_id);
+        let end = |lease: &LeaseRef| Item { lease: *lease, op: Op::Complete(Completion::default()) };
+        let said = home.store.report(home.holder, leases.iter().map(end).collect()).await.expect("a report").results;
+        for (i, (lease, said)) in leases.iter().zip(&said).enumerate() {
+            let ended = state(lease.run_id).await;
+            match i {
+                7 => assert!(matches!(said, ItemResult::Fenced { .. }) && ended == State::Claimed, "{said:?} {ended}"),
+                _ => assert_eq!((said, ended), (&ItemResult::Ok, State::Succeeded)),
+            }
+        }
     });
 }
 

@@ -191,7 +191,8 @@ macro_rules! every_test {
                 failures_use_attempts_and_the_last_one_ends_it
                 a_checkpoint_reaches_the_next_attempt
                 any_statement_implies_the_start
-                a_normal_life_leaves_its_history;
+                a_normal_life_leaves_its_history
+                many_in_one_batch_change_as_each_alone_would;
             retention:
                 an_ended_run_goes_after_its_time_and_others_stay
                 old_rows_that_wait_do_not_hold_up_the_ones_behind_them

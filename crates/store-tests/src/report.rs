@@ -3,9 +3,10 @@
 use crate::World;
 use crate::build::{complete, failure, frame, json, lease, progress};
 use crate::world::TENANT;
-use outlive_core::report::{Completion, ErrorReport, ExitReport, Failure, ItemResult, Op};
-use outlive_core::run::{ClosedBy, EventKind};
+use outlive_core::report::{Completion, ErrorReport, ExitReport, Failure, Item, ItemResult, Op};
+use outlive_core::run::{ClosedBy, EventKind, Run};
 use outlive_core::{Millis, Outcome, Reason, State};
+use outlive_store::LeaseRow;
 
 pub async fn a_success_ends_the_run_with_its_result(w: World) {
     let (class, session) = (w.class("a").await, w.worker("w").await);
@@ -13,7 +14,7 @@ pub async fn a_success_ends_the_run_with_its_result(w: World) {
     w.pass(Millis(50));
     let exit = Some(ExitReport { code: Some(0), ..ExitReport::default() });
     let end = Completion { result: Some(json(r#"{"n":1}"#)), exit: exit.clone(), ..Completion::default() };
-    let items = vec![outlive_core::report::Item { lease: lease(&held), op: Op::Complete(end) }];
+    let items = vec![Item { lease: lease(&held), op: Op::Complete(end) }];
     let reported = w.store.report(session.holder, items).await.unwrap();
     assert_eq!(reported.results, [ItemResult::Ok]);
     let changed = &reported.commit.changed[0];
@@ -142,4 +143,50 @@ pub async fn a_repeated_loss_gets_the_first_answer_and_is_counted_once(w: World)
     assert_eq!(w.say(&session, lease(&held), lost()).await, ItemResult::Ok, "also when it runs elsewhere by now");
     assert!(matches!(w.say(&other, lease(&held), lost()).await, ItemResult::Fenced { .. }), "only whose it was");
     assert!(matches!(w.say(&session, lease(&held), Op::Start).await, ItemResult::Fenced { .. }));
+}
+
+/// Many runs in one batch become what each of them alone becomes, whether they change alike or not.
+pub async fn many_in_one_batch_change_as_each_alone_would(w: World) {
+    const MANY: u32 = 40;
+    let (class, session) = (w.class("a").await, w.worker("w").await);
+    let alone = w.leased(&session, &class).await;
+    w.say_all(&session, vec![item(&alone, Op::Start), item(&alone, complete())]).await;
+    let ended = w.row(alone.run.id).await;
+    let alone = (alone.run, ended);
+    for alike in [true, false] {
+        for _ in 0..MANY {
+            w.one(&class).await;
+        }
+        let held = w.claim(&session, &[&class], MANY).await.leases;
+        assert_eq!(held.len(), MANY as usize);
+        let mut items = Vec::new();
+        for (frames, held) in (1..).zip(&held) {
+            assert_eq!(same_but_place(&held.run, &alone.0), alone.0);
+            assert_eq!(w.row(held.run.id).await, held.run);
+            items.push(item(held, Op::Start));
+            if !alike {
+                items.extend((1..=frames).map(|n| item(held, frame(n, "x"))));
+            }
+            items.push(item(held, complete()));
+        }
+        assert!(w.say_all(&session, items).await.iter().all(|result| *result == ItemResult::Ok));
+        for (frames, held) in (1..).zip(&held) {
+            let mut row = w.row(held.run.id).await;
+            if !alike {
+                assert_eq!((row.output.seq, row.output.bytes), (frames, frames));
+                row.output = alone.1.output;
+            }
+            assert_eq!(same_but_place(&row, &alone.1), alone.1);
+        }
+        assert_eq!(w.tally(&class).await, (0, 0, 0, 0));
+    }
+}
+
+fn item(held: &LeaseRow, op: Op) -> Item {
+    Item { lease: lease(held), op }
+}
+
+/// The run as it would be in the other one's place.
+fn same_but_place(run: &Run, other: &Run) -> Run {
+    Run { seq: other.seq, id: other.id, rank: other.rank, ..run.clone() }
 }

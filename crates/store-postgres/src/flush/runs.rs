@@ -1,5 +1,7 @@
 //! Rows of runs: no more of a row is sent than is new.
 
+mod alike;
+
 use super::{Writing, exactly, of};
 use crate::fault::Done;
 use crate::pending::Width;
@@ -152,45 +154,43 @@ async fn update(conn: &Client, runs: Vec<&Run>, assumed: &Assumed) -> Done<()> {
 
 /// Writes what a first claim may have changed.
 async fn claim(conn: &Client, runs: Vec<&Run>, assumed: &Assumed) -> Done<()> {
-    let versions = versions(&runs, assumed);
-    let values = values_of![
-        of(&runs, |run| run.seq),
-        of(&runs, |run| run.state.number()),
-        of(&runs, |run| run.epoch.0),
-        of(&runs, |run| run.claimed_at.map(|at| at.0)),
-        of(&runs, |run| run.due_at.map(|at| at.0)),
-        of(&runs, |run| stored(run.lease_observed)),
-        of(&runs, |run| stored(run.begun_observed)),
-        of(&runs, |run| run.holder.map(|h| h.worker.0)),
-        of(&runs, |run| run.holder.map(|h| h.incarnation.0)),
-        of(&runs, |run| run.terms.number()),
-        versions,
-    ];
-    all_written(execute(conn, sql::RUN_CLAIM, values).await?, &versions)
+    let values = |run: &Run| {
+        [
+            Some(run.state.number()),
+            Some(run.epoch.0),
+            run.claimed_at.map(|at| at.0),
+            run.due_at.map(|at| at.0),
+            Some(stored(run.lease_observed)),
+            Some(stored(run.begun_observed)),
+            run.holder.map(|h| h.worker.0),
+            run.holder.map(|h| h.incarnation.0),
+            Some(run.terms.number()),
+        ]
+    };
+    alike::write(conn, (sql::RUN_CLAIM, sql::RUN_CLAIM_ALIKE), &runs, assumed, values).await
 }
 
 /// Writes what the end of an attempt that ends its run may have changed.
 async fn end(conn: &Client, runs: Vec<&Run>, assumed: &Assumed) -> Done<()> {
-    let versions = versions(&runs, assumed);
-    let values = values_of![
-        of(&runs, |run| run.seq),
-        of(&runs, |run| run.state.number()),
-        of(&runs, |run| run.outcome.map(Outcome::number)),
-        of(&runs, |run| run.reason.map(Reason::number)),
-        of(&runs, |run| run.finished_at.map(|at| at.0)),
-        of(&runs, |run| run.closed_by as i64),
-        of(&runs, |run| i64::from(run.losses_in_row)),
-        of(&runs, |run| run.started_at.map(|at| at.0)),
-        of(&runs, |run| stored(run.lease_observed)),
-        of(&runs, |run| run.output.next),
-        of(&runs, |run| run.output.seq),
-        of(&runs, |run| run.output.bytes),
-        of(&runs, |run| run.output.marker),
-        of(&runs, |run| run.recovery),
-        of(&runs, |run| stored(run.begun_observed)),
-        versions,
-    ];
-    all_written(execute(conn, sql::RUN_END, values).await?, &versions)
+    let values = |run: &Run| {
+        [
+            Some(run.state.number()),
+            run.outcome.map(Outcome::number),
+            run.reason.map(Reason::number),
+            run.finished_at.map(|at| at.0),
+            Some(run.closed_by as i64),
+            Some(i64::from(run.losses_in_row)),
+            run.started_at.map(|at| at.0),
+            Some(stored(run.lease_observed)),
+            Some(run.output.next),
+            Some(run.output.seq),
+            Some(run.output.bytes),
+            Some(run.output.marker),
+            run.recovery,
+            Some(stored(run.begun_observed)),
+        ]
+    };
+    alike::write(conn, (sql::RUN_END, sql::RUN_END_ALIKE), &runs, assumed, values).await
 }
 
 /// Writes what a report that leaves the state alone may have changed: nothing that an index knows.

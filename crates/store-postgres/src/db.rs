@@ -14,10 +14,10 @@ use crate::needs::Needs;
 use crate::pool::Pool;
 use crate::rows::observed;
 use crate::signs::Signs;
+use crate::sql;
 use crate::store::Time;
 use crate::tx::Tx;
 use crate::value::{execute, get};
-use crate::{flush, sql};
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use futures_util::FutureExt as _;
@@ -239,7 +239,7 @@ async fn run(
         let ran = AssertUnwindSafe(command.run(&mut tx)).catch_unwind().await;
         ran.map_err(|_| Fault::Other("the command panicked; its transaction was rolled back".to_owned()))??;
     }
-    tx.conclude().await?;
+    let made = tx.conclude().await?;
     let mut hints = std::mem::take(&mut tx.hints);
     hints.resize_with(group.len(), Commit::default);
     let mut told = Told { catalog: tx.hints_catalog, errands: tx.hints_errands, ..Told::default() };
@@ -247,8 +247,6 @@ async fn run(
         told.merge(Hints::from(&hints));
         command.finish(&tx, hints);
     }
-    let shard = tx.cache.shard;
-    let made = flush::finish(conn, shard, &mut tx.pending, now).await?;
     *committing = true;
     execute(conn, sql::COMMIT, &[]).await?;
     let Tx { cache, loaded, .. } = tx;

@@ -5,7 +5,7 @@ mod runs;
 use crate::cache::Cache;
 use crate::fault::{Done, Fault};
 use crate::loaded::Loaded;
-use crate::pending::{FrameRow, Input, NewRecovery, Pending, RecoveryUpdate, Request, Sums};
+use crate::pending::{FrameRow, Input, Last, NewRecovery, Pending, RecoveryUpdate, Request, Sums};
 use crate::recent::Made;
 use crate::recovery::number;
 use crate::rows::{slot_of, stored, to_text};
@@ -193,8 +193,8 @@ fn other_rows<'a>(
 }
 
 /// Writes sums and the feed: the last thing that a transaction does. Which one it is, if it has something to tell.
-pub(crate) async fn finish(conn: &Client, shard: i64, pending: &mut Pending, now: Wall) -> Done<Option<Made>> {
-    let Sums { states, classes } = std::mem::take(&mut pending.sums);
+pub(crate) async fn finish(conn: &Client, shard: i64, mut last: Last, now: Wall) -> Done<Option<Made>> {
+    let Sums { states, classes } = last.sums;
     let states: Vec<((QueueId, i64), i64)> = states.into_iter().filter(|(_, n)| *n != 0).collect();
     let classes: Vec<_> = classes.into_iter().filter(|(_, n)| *n != 0).collect();
     let mut work: Vec<Writing<'_>> = Vec::new();
@@ -210,7 +210,7 @@ pub(crate) async fn finish(conn: &Client, shard: i64, pending: &mut Pending, now
             execute(conn, sql::CLASS_ACTIVE, values).await.map(drop)
         }));
     }
-    let body = pending.feed.take();
+    let body = last.feed.take();
     let told = async {
         let Some(body) = body else { return Ok(None) };
         single::<i64>(conn, sql::FEED_INSERT, values_of![now.0, body]).await

@@ -116,7 +116,17 @@ pub(crate) struct Sums {
     pub(crate) classes: BTreeMap<outlive_core::ClassId, i64>,
 }
 
+/// What a transaction writes last.
+pub(crate) struct Last {
+    pub(crate) sums: Sums,
+    pub(crate) feed: Body,
+}
+
 impl Pending {
+    pub(crate) fn take_last(&mut self) -> Last {
+        Last { sums: std::mem::take(&mut self.sums), feed: std::mem::take(&mut self.feed) }
+    }
+
     /// Whether a statement would not see something that this transaction has changed.
     pub(crate) fn is_empty(&self) -> bool {
         self.inserts.is_empty()

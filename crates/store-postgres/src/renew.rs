@@ -14,10 +14,10 @@ use crate::cache::Cache;
 use crate::db::Op as _;
 use crate::fault::Done;
 use crate::rows::observed;
+use crate::sql;
 use crate::store::Time;
 use crate::tx::Tx;
 use crate::value::{execute, get, query, values_of};
-use crate::{flush, sql};
 use outlive_core::policy::LeaseTerms;
 use outlive_core::run::{Evidence, LossBudget};
 use outlive_core::{Epoch, Holder, Incarnation, Millis, QueueId, Reason, Wall, WorkerId};
@@ -43,7 +43,6 @@ pub(crate) async fn renew(conn: &Client, shard: i64, time: Time, process_now: Wa
     quieten(&mut tx).await?;
     close(&mut tx).await?;
     tx.conclude().await?;
-    flush::finish(conn, shard, &mut tx.pending, now).await?;
     jump(conn).await?;
     for statement in [sql::WORKER_RENEW, sql::REQUEST_RENEW, sql::ERRAND_RENEW] {
         execute(conn, statement, &[]).await?;

@@ -14,12 +14,13 @@ use crate::flush;
 use crate::loaded::{Body, Line, Loaded, Means};
 use crate::pending::Pending;
 use crate::ready::{Place, Ready};
-use crate::recent;
+use crate::recent::{self, Made};
 use crate::rows::{from_text, json, read_run, slot_of};
 use crate::serial::Slot;
 use crate::sql;
 use crate::subject::{self, Moved};
 use crate::value::{Param, column, execute, get, query, values_of};
+use futures_util::future::join;
 use outlive_core::class::MatchClass;
 use outlive_core::policy::QueuePolicy;
 use outlive_core::run::Run;
@@ -194,7 +195,7 @@ impl Tx<'_> {
         let values = values_of![missing];
         let lines = query(conn, sql::SERIAL_LOCK_IDS, values);
         let runs = query(conn, sql::RUN_LOCK_IDS, values);
-        let (lines, runs) = futures_util::future::join(lines, runs).await;
+        let (lines, runs) = join(lines, runs).await;
         for id in missing.iter().map(|id| RunId(*id)) {
             self.loaded.ids.entry(id).or_insert(None);
         }
@@ -213,7 +214,7 @@ impl Tx<'_> {
         let values = values_of![missing];
         let lines = query(conn, sql::SERIAL_LOCK_SEQS, values);
         let runs = query(conn, sql::RUN_LOCK_SEQS, values);
-        let (lines, runs) = futures_util::future::join(lines, runs).await;
+        let (lines, runs) = join(lines, runs).await;
         self.take_lines(&lines?)?;
         self.take_runs(&runs?).await
     }
@@ -412,9 +413,14 @@ impl Tx<'_> {
         self.opened.insert((queue, self.command));
     }
 
-    /// What waited for the end of all commands: lines of serial keys, what is pending, queues that opened.
-    pub(crate) async fn conclude(&mut self) -> Done<()> {
+    /// What waited for the end of all commands: lines of serial keys, what is pending, queues that opened, sums and the feed.
+    /// Which transaction it is, if it has something to tell.
+    pub(crate) async fn conclude(&mut self) -> Done<Option<Made>> {
         crate::serial::settle(self).await?;
+        let is_left = |seq| !self.pending.updates.contains_key(seq);
+        if self.moved.is_empty() && self.opened.is_empty() && !self.loaded.assumed.keys().any(is_left) {
+            return self.conclude_at_once().await;
+        }
         self.flush().await?;
         recent::verify(self).await?;
         subject::settle(self).await?;
@@ -430,6 +436,16 @@ impl Tx<'_> {
                 }
             }
         }
-        Ok(())
+        let last = self.pending.take_last();
+        flush::finish(self.conn, self.cache.shard, last, self.now).await
+    }
+
+    /// Nothing depends on what is still written: all of it goes in one round trip.
+    async fn conclude_at_once(&mut self) -> Done<Option<Made>> {
+        let (conn, shard, now, last) = (self.conn, self.cache.shard, self.now, self.pending.take_last());
+        match join(self.flush(), flush::finish(conn, shard, last, now)).await {
+            (Ok(()), made) => made,
+            (Err(Fault::Aborted), Err(fault)) | (Err(fault), _) => Err(fault),
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Changes of many rows that are the same for all of them: what one worker is given in one batch, and what it says of runs that
-//! needed less than a batch. The values are then sent once, and the rows are found by their numbers alone; that spares the
-//! database a third of its work.
+//! needed less than a batch. The values are then sent once, and the rows are found by their numbers alone.
 
 use super::{Assumed, all_written, of, versions};
 use crate::fault::Done;

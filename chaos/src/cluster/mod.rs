@@ -37,6 +37,7 @@ use crate::read;
 use crate::rng::Rng;
 use check::{Facts, Finding, Seen, check};
 use clients::{Crowd, WARM};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use outlive_api::clock::nanos;
 use outlive_core::RunId;
 use outlive_core::policy::QueuePolicy;
@@ -87,6 +88,8 @@ pub enum Length {
 const PAIRS: u64 = 3;
 /// Everything must have ended this long after the last blow.
 const DRAIN: Duration = Duration::from_mins(3);
+/// So many runs are read at once at the end: an hour leaves tens of thousands.
+const AT_ONCE: usize = 16;
 /// Between looks at whether it has.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -203,9 +206,6 @@ async fn collect(stage: &Stage, crowd: &Crowd) -> Result<Vec<Seen>, String> {
     };
     // What has not ended by then is for the check to find.
     drop(tokio::time::timeout(DRAIN, over).await);
-    let mut seen = Vec::new();
-    for run in read::all(&stage.client).await? {
-        seen.push(collect::one(crowd, &run).await?);
-    }
-    Ok(seen)
+    let runs = read::all(&stage.client).await?;
+    stream::iter(&runs).map(|run| collect::one(crowd, run)).buffered(AT_ONCE).try_collect().await
 }

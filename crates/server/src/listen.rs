@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -17,6 +17,22 @@ use tokio::task::JoinSet;
 pub(crate) const HEAD_TIME: Duration = Duration::from_mins(1);
 /// Out of descriptors, most likely: the next close helps.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait to be accepted: as many as the system lets (`net.core.somaxconn`). The usual 128 are too few for a
+/// thousand workers whose server has died: the system drops what is beyond them, and they come again after a second or two.
+const BACKLOG: u32 = 65_535;
+
+/// Listens.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // What a server before this one has left of its connections keeps no new one from the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stopped`, then ends when every request has been answered; dropping it ends them.
 pub(crate) async fn serve(
@@ -81,8 +97,19 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
+    async fn hundreds_of_workers_can_come_at_once() {
+        const CAME: usize = 300;
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: what the system does not keep is dropped, and not connected before it is.
+        let came = (0..CAME).map(|_| TcpStream::connect(address));
+        let came = tokio::time::timeout(Duration::from_secs(20), futures_util::future::try_join_all(came)).await;
+        assert_eq!(came.expect("all wait to be accepted").unwrap().len(), CAME);
+    }
+
+    #[tokio::test]
     async fn a_head_that_does_not_come_to_its_end_is_closed_and_others_are_answered() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let router = Router::new().route("/", axum::routing::get(|| async { "here" }));

@@ -130,7 +130,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         return Err(StartError::NotLoopback(config.listen));
     }
     ReplicaName::of(&config.replica, config.store.is_shared())?;
-    let listener = bind(config.listen).await?;
+    let listener = bind(config.listen)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let backend = Backend::open(&config, &clock).await?;
     serve(config, backend, listener, clock).await
@@ -141,7 +141,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub async fn start_on(config: Config, backend: Backend) -> Result<Server, StartError> {
-    let listener = bind(config.listen).await?;
+    let listener = bind(config.listen)?;
     serve(config, backend, listener, Arc::new(SystemClock)).await
 }
 
@@ -171,14 +171,14 @@ async fn serve(
     Ok(Server { app, address, http, loops, stop_http })
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    match TcpListener::bind(address).await {
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    match listen::bind(address) {
         Ok(listener) => Ok(listener),
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
             let mut free = None;
             for port in address.port()..address.port().saturating_add(50) {
                 let candidate = SocketAddr::new(address.ip(), port);
-                if TcpListener::bind(candidate).await.is_ok() {
+                if listen::bind(candidate).is_ok() {
                     free = Some(candidate);
                     break;
                 }

@@ -3,7 +3,7 @@
 //! One setting matters for liveness, [`QueuePolicy::lease_ttl`]; beats, trust, windows and ticks derive from it
 //! (see [`mod@derive`]). What values can hold together is in [`crate::possible`], what follows from them in [`crate::effective`].
 
-use crate::time::Millis;
+use crate::time::{Millis, Wall};
 use serde::{Deserialize, Serialize};
 
 /// The policy of one queue. Durations are texts on the wire (`"10s"`); an unknown field is refused.
@@ -107,6 +107,18 @@ pub struct Rate {
     pub limit: u32,
     /// In this much store time.
     pub per: Millis,
+}
+
+impl Rate {
+    /// Who gets to a queue first may have read the clock later: a claim may lie so far ahead of whoever waited for it.
+    const AHEAD: Millis = Millis::secs(30);
+
+    /// Whether a claim counts against the rate now: it does for `per` after it. One that lies far in the future, since a clock
+    /// was set back, does not: a rate may not stop a queue for a day.
+    #[must_use]
+    pub fn counts(self, claim: Wall, now: Wall) -> bool {
+        claim.since(now) <= Self::AHEAD.max(self.per) && now.since(claim) < self.per
+    }
 }
 
 /// How long a queue's history is kept.
@@ -304,6 +316,15 @@ pub mod derive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_claim_counts_for_its_window_also_for_who_read_the_clock_before_it() {
+        let rate = Rate { limit: 1, per: Millis::secs(2) };
+        let counts = |claim, now| rate.counts(Wall(claim), Wall(now));
+        assert!(counts(1_000, 1_000) && counts(1_000, 2_999) && !counts(1_000, 3_000));
+        assert!(counts(6_000, 1_000), "who waited for the queue has an older clock than who had it");
+        assert!(!counts(86_400_000, 1_000), "a clock was set back by a day");
+    }
 
     #[test]
     fn the_terms_of_a_lease_read_back_from_their_number() {

@@ -399,14 +399,13 @@ async fn last_claim(tx: &mut Tx<'_>, queue: QueueId) -> Done<i64> {
     Ok(last.flatten().unwrap_or(0))
 }
 
-/// Claims that the rate allows now and, if none, how long until one. A claim counts for `per` after it; one that lies in the
-/// future, since a clock was set back, does not count: a rate may not stop a queue for a day.
+/// Claims that the rate allows now and, if none, how long until one.
 async fn rate_room(tx: &mut Tx<'_>, queue: QueueId, rate: Rate) -> Done<(i64, Option<Millis>)> {
     let first = last_claim(tx, queue).await? - i64::from(rate.limit);
     let (mut counted, mut oldest) = (0, None);
     for row in tx.query(sql::CLAIM_LOG_AFTER, values_of![queue.0, first]).await? {
         let at = Wall(get(&row, 0)?);
-        if at <= tx.now && tx.now.since(at) < rate.per {
+        if rate.counts(at, tx.now) {
             counted += 1;
             oldest = oldest.or(Some(at));
         }

@@ -295,8 +295,7 @@ fn last_claim(tx: &Tx<'_>, queue: QueueId) -> Done<i64> {
     Ok(single::<Option<i64>>(tx.conn, sql::CLAIM_LOG_LAST, &[&queue.0])?.flatten().unwrap_or(0))
 }
 
-/// Claims that the rate allows now and, if none, how long until one. A claim counts for `per` after it; one that lies in the
-/// future, since a clock was set back, does not count: a rate may not stop a queue for a day.
+/// Claims that the rate allows now and, if none, how long until one.
 fn rate_room(tx: &Tx<'_>, queue: QueueId, rate: Rate) -> Done<(i64, Option<Millis>)> {
     let first = last_claim(tx, queue)? - i64::from(rate.limit);
     let mut statement = prepared(tx.conn, sql::CLAIM_LOG_AFTER)?;
@@ -304,7 +303,7 @@ fn rate_room(tx: &Tx<'_>, queue: QueueId, rate: Rate) -> Done<(i64, Option<Milli
     let (mut counted, mut oldest) = (0, None);
     while let Some(row) = rows.next()? {
         let at = outlive_core::Wall(row.get(0)?);
-        if at <= tx.now && tx.now.since(at) < rate.per {
+        if rate.counts(at, tx.now) {
             counted += 1;
             oldest = oldest.or(Some(at));
         }

@@ -44,6 +44,11 @@ impl Queue {
         };
         Ok(Self::new(queue, Wall(get(row, 6)?)))
     }
+
+    /// Whether claims must know how many there are: its row is locked for them.
+    pub(crate) const fn is_limited(&self) -> bool {
+        !self.row.paused && (self.row.policy.max_running.is_some() || self.row.policy.rate.is_some())
+    }
 }
 
 /// A worker's name and tenant; neither ever changes.
@@ -110,15 +115,20 @@ impl Known {
 
     /// A worker's name, also after its deletion.
     pub(crate) async fn worker_name(&self, conn: &Client, id: WorkerId) -> Done<String> {
+        Ok(self.find_worker(conn, id).await?.map(|named| named.name.to_string()).unwrap_or_default())
+    }
+
+    /// A worker's names, also after its deletion; none: there never was one.
+    pub(crate) async fn find_worker(&self, conn: &Client, id: WorkerId) -> Done<Option<Named>> {
         if let Some(named) = self.worker(id) {
-            return Ok(named.name.to_string());
+            return Ok(Some(named));
         }
-        let Some(row) = query(conn, sql::WORKER_NAMES, values_of![vec![id.0]]).await?.into_iter().next() else {
-            return Ok(String::new());
-        };
-        let (name, namespace): (String, Option<String>) = (get(&row, 1)?, get(&row, 2)?);
-        self.add_worker(id, Named { name: name.as_str().into(), namespace: namespace.map(Into::into) });
-        Ok(name)
+        let rows = query(conn, sql::WORKER_NAMES, values_of![vec![id.0]]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (name, namespace): (&str, Option<String>) = (get(row, 1)?, get(row, 2)?);
+        let named = Named { name: name.into(), namespace: namespace.map(Into::into) };
+        self.add_worker(id, named.clone());
+        Ok(Some(named))
     }
 
     /// After a transaction that was given up: what it made does not exist.

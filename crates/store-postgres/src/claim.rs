@@ -34,6 +34,8 @@ use uuid::Uuid;
 
 /// How long a polling worker may repeat a request and get the same leases.
 const REQUEST_KEPT: Millis = Millis::hours(1);
+/// What another transaction was at is looked for again after this: it may only have looked, and then tells nobody.
+const PASSED_OVER: Millis = Millis(20);
 /// Ready rows of a class that one seek brings, at most.
 const PAGE: usize = 1_024;
 
@@ -115,8 +117,8 @@ pub(crate) async fn prefetch(tx: &mut Tx<'_>, orders: &[&ClaimOrder]) -> Done<()
         for &class in &order.classes {
             *wanted.entry(class).or_default() += page(order);
             let queue = tx.class(class).await?.queue;
-            let Queue { row, policy, quiet_until } = tx.queue(queue)?;
-            if !row.paused && *quiet_until <= tx.now && policy.max_running.is_none() && policy.rate.is_none() {
+            let queue = tx.queue(queue)?;
+            if !queue.row.paused && queue.quiet_until <= tx.now && !queue.is_limited() {
                 plain.insert(class);
             }
         }
@@ -146,7 +148,7 @@ fn page(order: &ClaimOrder) -> usize {
 async fn take_row(tx: &mut Tx<'_>, chosen: &Candidate, holder: Holder) -> Done<Option<LeaseRow>> {
     let Some(run) = tx.loaded.runs.get(&chosen.seq).cloned() else { return Ok(None) };
     if readable(run.seq, tx.loaded.must_be_readable(run.seq))?.is_none() {
-        tx.ready.pass_over(chosen.class, (chosen.rank, chosen.seq));
+        tx.ready.leave_out(chosen.class, (chosen.rank, chosen.seq));
         return Ok(None);
     }
     let class = tx.match_class(run.class).await?;
@@ -205,11 +207,13 @@ struct Merge {
     classes: BTreeMap<ClassId, QueueId>,
     rooms: BTreeMap<QueueId, Room>,
     page: usize,
+    most: usize,
 }
 
 impl Merge {
     async fn over(tx: &mut Tx<'_>, order: &ClaimOrder, namespace: &str, claimed: &mut Claimed) -> Done<Self> {
-        let mut merge = Self { classes: BTreeMap::new(), rooms: BTreeMap::new(), page: page(order) };
+        let mut merge =
+            Self { classes: BTreeMap::new(), rooms: BTreeMap::new(), page: page(order), most: order.max as usize };
         for &class in &order.classes {
             let known = tx.class(class).await?;
             let (queue, foreign) = (known.queue, known.class.namespace != namespace);
@@ -319,6 +323,9 @@ impl Merge {
             tx.flush().await?;
             tx.ready.fill(tx.conn, &one).await?;
         }
+        if claimed.leases.len() < self.most && self.classes.keys().any(|class| tx.ready.was_passed_over(*class)) {
+            claimed.retry_after = Some(claimed.retry_after.map_or(PASSED_OVER, |sooner| sooner.min(PASSED_OVER)));
+        }
         for (class, queue) in &self.classes {
             let shut = self.rooms.get(queue).is_some_and(Room::is_shut);
             let rows = tx.ready.pool(*class).is_some_and(|pool| !pool.runs.is_empty() || !pool.drained);
@@ -345,13 +352,14 @@ impl Room {
 }
 
 async fn room(tx: &mut Tx<'_>, id: QueueId, claimed: &mut Claimed) -> Done<Room> {
-    let Queue { row, policy, quiet_until } = tx.queue(id)?;
+    let queue = tx.queue(id)?;
+    let Queue { row, quiet_until, .. } = queue;
     if *quiet_until > tx.now {
         let wait = quiet_until.since(tx.now);
         claimed.retry_after = Some(claimed.retry_after.map_or(wait, |sooner| sooner.min(wait)));
         return Ok(Room { by_cap: 0, by_rate: i64::MAX, rate: None, log_from: 0, taken: 0 });
     }
-    if row.paused || (policy.max_running.is_none() && policy.rate.is_none()) {
+    if !queue.is_limited() {
         let by_cap = if row.paused { 0 } else { i64::MAX };
         return Ok(Room { by_cap, by_rate: i64::MAX, rate: None, log_from: 0, taken: 0 });
     }
@@ -380,12 +388,9 @@ async fn lock_queue(tx: &mut Tx<'_>, id: QueueId) -> Done<i64> {
     if let Some(leased) = tx.loaded.leased.get(&id) {
         return Ok(*leased);
     }
-    for row in query(tx.conn, sql::QUEUE_LOCK, values_of![vec![id.0]]).await? {
-        let (policy, paused) = (serde_json::from_str(get(&row, 1)?)?, get(&row, 2)?);
-        if let Some(queue) = tx.cache.queues.get_mut(&id) {
-            let row = outlive_store::QueueRow { policy, paused, ..queue.row.clone() };
-            *queue = Queue::new(row, queue.quiet_until);
-        }
+    if !tx.loaded.queues.contains(&id) {
+        let rows = query(tx.conn, sql::QUEUE_LOCK, values_of![vec![id.0]]).await?;
+        tx.take_queues(&rows)?;
     }
     let committed: i64 = single(tx.conn, sql::COUNT_LEASED, values_of![id.0]).await?.unwrap_or(0);
     let own = (3..=5).filter_map(|state| tx.pending.sums.states.get(&(id, state))).sum::<i64>();

@@ -218,6 +218,7 @@ async fn run(
     for command in group.iter() {
         command.needs(&mut needs);
     }
+    needs.look_for_limits(cache);
     let assumed = needs.assume(&cache.recent);
     let mut gathered = needs.gather(conn).await?;
     let head = gathered.head()?;

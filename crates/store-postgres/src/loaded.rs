@@ -80,7 +80,9 @@ pub(crate) struct Loaded {
     pub(crate) idempotency: HashMap<(String, String), Option<Remembered>>,
     /// Who has a business key.
     pub(crate) keys: HashMap<(QueueId, String), Option<i64>>,
-    /// Open leases of queues whose row is locked: what others have committed, and what this transaction adds.
+    /// Queues whose rows are locked.
+    pub(crate) queues: BTreeSet<QueueId>,
+    /// Open leases of some of them: what others have committed, and what this transaction adds.
     pub(crate) leased: HashMap<QueueId, i64>,
     /// Numbers of rows to come.
     pub(crate) seqs: VecDeque<i64>,

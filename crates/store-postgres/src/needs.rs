@@ -1,6 +1,7 @@
 //! What a batch will ask for, known from its commands: asked in one go, before any of them runs, and locked in order. What a
 //! command needs beyond it is asked when it turns out; so this decides how fast a batch is, and nothing else.
 
+use crate::cache::Cache;
 use crate::create::Lookups;
 use crate::fault::{Done, Fault};
 use crate::recent::{Made, Recent};
@@ -9,7 +10,7 @@ use crate::tx::Tx;
 use crate::value::{execute, get, plain, query, values_of};
 use futures_util::future::{BoxFuture, join_all};
 use outlive_core::run::Run;
-use outlive_core::{Holder, LeaseRef, QueueId, RunId, WorkerId};
+use outlive_core::{ClassId, Holder, LeaseRef, QueueId, RunId, WorkerId};
 use outlive_store::ClaimOrder;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio_postgres::{Client, Row};
@@ -33,6 +34,8 @@ pub(crate) struct Needs<'c> {
     pub(crate) claiming: BTreeSet<WorkerId>,
     /// Their orders.
     pub(crate) orders: Vec<&'c ClaimOrder>,
+    /// Queues with a cap or a rate out of which they claim.
+    pub(crate) limited: BTreeSet<QueueId>,
     /// What creations look for.
     pub(crate) lookups: Lookups<'c>,
 }
@@ -55,10 +58,19 @@ impl Needs<'_> {
         assumed.unwrap_or_default()
     }
 
+    /// Queues that orders will have to lock, by what is remembered of them; so all are locked in order. What this misses is
+    /// locked when it turns out.
+    pub(crate) fn look_for_limits(&mut self, cache: &Cache) {
+        let classes: BTreeSet<ClassId> = self.orders.iter().flat_map(|order| order.classes.iter().copied()).collect();
+        let queues = classes.into_iter().filter_map(|class| cache.queues.get(&cache.known.class(class)?.queue));
+        self.limited.extend(queues.filter(|queue| queue.is_limited()).map(|queue| queue.row.id));
+    }
+
     /// Begins the transaction and asks everything that depends on no answer.
     pub(crate) async fn gather(&self, conn: &Client) -> Done<Gathered> {
         let claiming: Vec<i64> = self.claiming.difference(&self.closing).map(|worker| worker.0).collect();
         let closing: Vec<i64> = self.closing.iter().map(|worker| worker.0).collect();
+        let limited: Vec<i64> = self.limited.iter().map(|queue| queue.0).collect();
         let ids: Vec<Uuid> = self.ids.iter().map(|id| id.0).collect();
         let new_runs = i64::try_from(self.new_runs).unwrap_or(0);
         let recoveries = i64::try_from(self.recoveries).unwrap_or(0);
@@ -90,6 +102,7 @@ impl Needs<'_> {
         }
         ask!(!closing.is_empty(), WORKER_GUARD_LOCK, closing);
         ask!(!claiming.is_empty(), WORKER_GUARDS, claiming);
+        ask!(!limited.is_empty(), QUEUE_LOCK, limited);
         ask!(!ids.is_empty(), SERIAL_LOCK_IDS, ids);
         ask!(!ids.is_empty(), RUN_LOCK_IDS, ids);
         ask!(new_runs > 0, RUN_SEQS, new_runs);
@@ -119,6 +132,7 @@ impl Needs<'_> {
             tx.take_guards(&rows)?;
         }
         tx.loaded.closing.clone_from(&self.closing);
+        tx.take_queues(&next())?;
         let (lines, runs) = (next(), next());
         tx.loaded.ids.extend(self.ids.iter().map(|id| (*id, None)));
         tx.take_lines(&lines)?;

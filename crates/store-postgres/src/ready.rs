@@ -19,11 +19,13 @@ pub(crate) struct Pool {
     pub(crate) runs: BTreeMap<Place, Option<String>>,
     last: Place,
     pub(crate) drained: bool,
+    /// Somebody else was at one of them.
+    passed_over: bool,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { runs: BTreeMap::new(), last: (i64::MIN, i64::MIN), drained: false }
+        Self { runs: BTreeMap::new(), last: (i64::MIN, i64::MIN), drained: false, passed_over: false }
     }
 }
 
@@ -114,11 +116,24 @@ impl Ready {
         taken
     }
 
+    /// It cannot be read.
+    pub(crate) fn leave_out(&mut self, class: ClassId, place: Place) {
+        if let Some(pool) = self.0.get_mut(&class) {
+            pool.runs.remove(&place);
+        }
+    }
+
     /// Somebody else is at it.
     pub(crate) fn pass_over(&mut self, class: ClassId, place: Place) {
         if let Some(pool) = self.0.get_mut(&class) {
             pool.runs.remove(&place);
+            pool.passed_over = true;
         }
+    }
+
+    /// Whether a run of the class was not taken since somebody else was at it.
+    pub(crate) fn was_passed_over(&self, class: ClassId) -> bool {
+        self.0.get(&class).is_some_and(|pool| pool.passed_over)
     }
 }
 

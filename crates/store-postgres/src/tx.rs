@@ -121,6 +121,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Queues whose rows are locked now, as they say that they are.
+    pub(crate) fn take_queues(&mut self, rows: &[Row]) -> Done<()> {
+        for row in rows {
+            let id = QueueId(get(row, 0)?);
+            let (policy, paused) = (serde_json::from_str(get(row, 1)?)?, get(row, 2)?);
+            if let Some(queue) = self.cache.queues.get_mut(&id) {
+                let row = outlive_store::QueueRow { policy, paused, ..queue.row.clone() };
+                *queue = Queue::new(row, queue.quiet_until);
+            }
+            self.loaded.queues.insert(id);
+        }
+        Ok(())
+    }
+
     /// What a run needs of a worker.
     pub(crate) async fn match_class(&mut self, id: ClassId) -> Done<Arc<MatchClass>> {
         Ok(self.class(id).await?.class)
@@ -243,7 +257,9 @@ impl Tx<'_> {
         let rows = query(self.conn, sql::RUN_LOCK_READY, values_of![seqs]).await?;
         self.take_runs(&rows).await?;
         for (class, place, _) in wanted {
-            if !self.loaded.runs.contains_key(&place.1) {
+            if self.loaded.unreadable.contains_key(&place.1) {
+                self.ready.leave_out(class, place);
+            } else if !self.loaded.runs.contains_key(&place.1) {
                 self.ready.pass_over(class, place);
             }
         }

@@ -294,11 +294,20 @@ impl Op for Mark {
     type Answer = Option<WorkerRow>;
     type Refusal = StoreError;
 
+    fn needs<'c>(&'c self, needs: &mut Needs<'c>) {
+        if !matches!(self.mark, WorkerMark::Heard(_)) {
+            needs.closing.insert(self.worker);
+        }
+    }
+
     /// `None`: no such worker.
     async fn run(&self, tx: &mut Tx<'_>) -> Answer<Option<WorkerRow>, StoreError> {
         let (id, now) = (self.worker.0, tx.now.0);
         let changed = match self.mark {
-            WorkerMark::Draining(on) => tx.execute(sql::WORKER_DRAINING, values_of![id, on]).await?,
+            WorkerMark::Draining(on) => {
+                tx.guard_locked(self.worker).await?;
+                tx.execute(sql::WORKER_DRAINING, values_of![id, on]).await?
+            }
             WorkerMark::Left => {
                 tx.guard_locked(self.worker).await?;
                 tx.flush().await?;

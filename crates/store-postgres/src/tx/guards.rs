@@ -1,7 +1,6 @@
 //! Workers: who may write now, and what they are called.
 
 use super::Tx;
-use crate::cache::Named;
 use crate::fault::Done;
 use crate::sql;
 use crate::value::{get, query, values_of};
@@ -79,12 +78,7 @@ impl Tx<'_> {
 
     /// The tenant of a worker.
     pub(crate) async fn namespace_of(&mut self, worker: WorkerId) -> Done<Option<Arc<str>>> {
-        if let Some(Named { namespace: Some(namespace), .. }) = self.cache.known.worker(worker) {
-            return Ok(Some(namespace));
-        }
-        let name = self.worker_name(worker).await?;
-        let named = self.cache.known.worker(worker).filter(|_| !name.is_empty());
-        Ok(named.and_then(|named| named.namespace))
+        Ok(self.cache.known.find_worker(self.conn, worker).await?.and_then(|named| named.namespace))
     }
 
     /// A worker's name, also after its deletion.

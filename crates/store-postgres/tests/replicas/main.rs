@@ -1,6 +1,8 @@
 //! Several replicas over one database at once: caps, rates, serial keys and business keys are exact, nothing is claimed twice,
 //! no key makes two runs, and what one commits another hears.
 
+mod locks;
+#[path = "../support/mod.rs"]
 mod support;
 
 use outlive_core::class::WorkerProfile;
@@ -29,7 +31,7 @@ struct Cluster {
     replicas: Vec<Replica>,
     clock: Arc<SimClock>,
     numbers: AtomicU64,
-    _database: Database,
+    database: Database,
 }
 
 struct Replica {
@@ -66,7 +68,7 @@ impl Cluster {
             let order = ClaimOrder { holder, replica: id, home_seq, max: 4, classes: Vec::new(), request: None };
             replicas.push(Replica { store, id, holder, order });
         }
-        Self { replicas, clock, numbers: AtomicU64::new(1), _database: database }
+        Self { replicas, clock, numbers: AtomicU64::new(1), database }
     }
 
     async fn class(&self, queue: &str, policy: QueuePolicy) -> ClassRow {

@@ -79,7 +79,7 @@ async fn work(app: Arc<App>, holder: Holder, mut queue: mpsc::Receiver<Waiting>,
             together.push((more.seq, more.items.len(), room));
             items.extend(more.items);
         }
-        let Some(results) = app.report_until_known(holder, items, replay).await else { return };
+        let Some(results) = app.report_until_known(holder, items, replay, &out).await else { return };
         let mut results = results.into_iter();
         for (report_seq, count, _room) in together {
             let results = results.by_ref().take(count).collect();
@@ -94,18 +94,25 @@ async fn work(app: Arc<App>, holder: Holder, mut queue: mpsc::Receiver<Waiting>,
 }
 
 impl App {
-    /// Applies items; while the store does not answer, they wait here: the worker keeps them anyway, and its beats go on.
+    /// Applies items; while the store does not answer, they wait here: the worker keeps them anyway, and its beats go on. Not when
+    /// its connection is gone: it repeats them over its next one and goes on there, and a checkpoint of here would come after
+    /// newer ones.
     async fn report_until_known(
         self: &Arc<Self>,
         holder: Holder,
         items: Vec<WireItem>,
         replay: bool,
+        out: &mpsc::Sender<ServerMessage>,
     ) -> Option<Vec<WireResult>> {
         loop {
             match self.report(holder, items.clone(), replay).await {
                 Ok(results) => return Some(results),
                 Err(error) if self.is_stopping() => {
                     tracing::warn!(%holder, %error, "report not stored before the stop; the worker sends it again");
+                    return None;
+                }
+                Err(error) if out.is_closed() => {
+                    tracing::warn!(%holder, %error, "report not stored before its connection ended; the worker sends it again");
                     return None;
                 }
                 Err(error) => {

@@ -195,3 +195,31 @@ impl App {
         Ok(holder.filter(|h| h.worker == before.worker && h.incarnation <= before.incarnation).unwrap_or(before))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policies::support::House;
+    use futures_util::FutureExt as _;
+    use outlive_core::{Epoch, RunId, Wall, WorkerId};
+    use outlive_store::faults::{Call, Fault, Faulty};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_stored_waits_for_the_store_and_is_given_up_with_its_connection() {
+        let refuses = |call: Call| if call.method == "report" { Fault::Refuse } else { Fault::None };
+        let house = House::over("[queues]", |store| Arc::new(Faulty::new(store, refuses))).await;
+        let holder = Holder { worker: WorkerId(1), incarnation: Incarnation(1) };
+        let lease = LeaseRef { run_id: RunId::from_parts(Wall(0), 1), epoch: Epoch(1) };
+        let items = || vec![WireItem::bare(OpName::Start, Some(lease))];
+        let (out, connection) = mpsc::channel(ANSWERS);
+        let mut report = Box::pin(house.app.report_until_known(holder, items(), false, &out));
+        let minute = tokio::time::timeout(Duration::from_mins(1), &mut report).await;
+        assert!(minute.is_err(), "its worker waits for the answer");
+        drop(connection);
+        let given_up = tokio::time::timeout(Duration::from_mins(1), report).await;
+        assert!(given_up.expect("nobody waits for it").is_none());
+        let again = house.app.report_until_known(holder, items(), false, &out).now_or_never();
+        assert!(again.expect("the first refusal is the last").is_none());
+    }
+}

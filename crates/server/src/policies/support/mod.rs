@@ -16,6 +16,7 @@ use outlive_core::clock::Clock;
 use outlive_core::engine::TICK;
 use outlive_core::given::PolicyFile;
 use outlive_core::{Millis, Mono};
+use outlive_store::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,11 @@ impl Drop for House {
 impl House {
     /// Starts, and sets every queue of the file as `outlive queues set --file` does.
     pub(crate) async fn with(policies: &str) -> Self {
+        Self::over(policies, |store| store).await
+    }
+
+    /// The same, over what is made of its store.
+    pub(crate) async fn over(policies: &str, make: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             store: StoreLocation::Memory,
@@ -57,7 +63,8 @@ impl House {
         };
         let clock = Arc::new(SimulatedClock::start());
         let shared: Arc<dyn Clock> = Arc::<SimulatedClock>::clone(&clock);
-        let backend = Backend::open(&config, &shared).await.expect("a store");
+        let Backend { store, exchange } = Backend::open(&config, &shared).await.expect("a store");
+        let backend = Backend { store: make(store), exchange };
         let app = App::open(config, backend, shared).await.expect("a server");
         let mut tasks = services::start(&app);
         tasks.push(tokio::spawn(hears_itself(Arc::clone(&app))));

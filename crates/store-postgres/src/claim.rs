@@ -102,7 +102,7 @@ pub(crate) async fn claim_among(tx: &mut Tx<'_>, order: &ClaimOrder, newborn: &m
             }
         }
     }
-    merge.finish(tx, newborn, &mut claimed).await?;
+    merge.finish(tx, newborn, order, &mut claimed).await?;
     if let (Some(request), false) = (order.request, claimed.leases.is_empty()) {
         remember(tx, order.holder, request, &claimed.leases).await?;
     }
@@ -207,13 +207,11 @@ struct Merge {
     classes: BTreeMap<ClassId, QueueId>,
     rooms: BTreeMap<QueueId, Room>,
     page: usize,
-    most: usize,
 }
 
 impl Merge {
     async fn over(tx: &mut Tx<'_>, order: &ClaimOrder, namespace: &str, claimed: &mut Claimed) -> Done<Self> {
-        let mut merge =
-            Self { classes: BTreeMap::new(), rooms: BTreeMap::new(), page: page(order), most: order.max as usize };
+        let mut merge = Self { classes: BTreeMap::new(), rooms: BTreeMap::new(), page: page(order) };
         for &class in &order.classes {
             let known = tx.class(class).await?;
             let (queue, foreign) = (known.queue, known.class.namespace != namespace);
@@ -310,7 +308,7 @@ impl Merge {
     }
 
     /// Names the classes that have nothing more to take now, and forgets claims that no rate asks about.
-    async fn finish(self, tx: &mut Tx<'_>, newborn: &[Newborn], claimed: &mut Claimed) -> Done<()> {
+    async fn finish(self, tx: &mut Tx<'_>, newborn: &[Newborn], order: &ClaimOrder, claimed: &mut Claimed) -> Done<()> {
         for (queue, room) in &self.rooms {
             if let (Some(rate), 1..) = (room.rate, room.taken) {
                 let keep_after = room.log_from + room.taken - i64::from(rate.limit);
@@ -323,7 +321,9 @@ impl Merge {
             tx.flush().await?;
             tx.ready.fill(tx.conn, &one).await?;
         }
-        if claimed.leases.len() < self.most && self.classes.keys().any(|class| tx.ready.was_passed_over(*class)) {
+        if claimed.leases.len() < order.max as usize
+            && self.classes.keys().any(|class| tx.ready.was_passed_over(*class))
+        {
             claimed.retry_after = Some(claimed.retry_after.map_or(PASSED_OVER, |sooner| sooner.min(PASSED_OVER)));
         }
         for (class, queue) in &self.classes {

@@ -1,5 +1,6 @@
 //! What a batch will ask for, known from its commands: asked in one go, before any of them runs, and locked in order. What a
-//! command needs beyond it is asked when it turns out; so this decides how fast a batch is, and nothing else.
+//! command needs beyond it is asked when it turns out; so this decides how fast a batch is and who waits for
+//! whom, and nothing else.
 
 use crate::cache::Cache;
 use crate::create::Lookups;
